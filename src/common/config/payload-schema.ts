@@ -1,0 +1,104 @@
+/**
+ * Payload schemas: JSON Schema 2020-12, or draft-07 where the schema says so, compiled once and run per message.
+ */
+import { Ajv } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { ErrorObject, Options } from 'ajv';
+import { SallyportError, messageOf } from '../base/errors.ts';
+import { printable } from '../base/principal.ts';
+import { parseStrictJson } from '../base/strict-json.ts';
+import { assertSafeSchema, schemaFormats } from './schema-safety.ts';
+
+/** Undefined when the payload is valid; else what is wrong with which field, for the log only. */
+export type PayloadCheck = (payload: Buffer) => string | undefined;
+
+const draft7 = /^https?:\/\/json-schema\.org\/draft-07\/schema#?$/u;
+const draft2020 = 'https://json-schema.org/draft/2020-12/schema';
+
+const options: Options = {
+  strict: true,
+  allowUnionTypes: true,
+  strictRequired: false,
+  // A schema's `default` is documentation: what a device sent is passed on as it was sent.
+  useDefaults: false,
+  coerceTypes: false,
+  removeAdditional: false,
+  // The first error ends the check, so a long list of wrong values costs no more than one.
+  allErrors: false,
+  logger: false,
+};
+
+/**
+ * @param where what the schema is called in messages.
+ * @throws SallyportError `invalid-config` for a schema that is unsafe or wrong.
+ */
+export function compilePayloadSchema(schema: unknown, where = 'the payload schema'): PayloadCheck {
+  assertSafeSchema(schema, where);
+  const validate = compile(schema, where);
+  return (payload) => {
+    const parsed = parseStrictJson(payload);
+    if (!parsed.ok) return `the payload ${parsed.problem}`;
+    return validate(parsed.value) ? undefined : describe(validate.errors?.[0]);
+  };
+}
+
+function compile(schema: unknown, where: string) {
+  if (typeof schema === 'boolean') return new Ajv2020(options).compile(schema);
+  // assertSafeSchema has shown that it is an object; a copy, because ajv keeps what it is given.
+  const { $id: _id, $schema, ...rest } = structuredClone(schema) as Record<string, unknown>;
+  // A name for the schema would let two routes' schemas refer to each other.
+  const ajv = dialect($schema, where);
+  for (const name of schemaFormats)
+    ajv.addFormat(name, { type: 'string', validate: formats[name] });
+  try {
+    return ajv.compile(rest);
+  } catch (cause) {
+    throw new SallyportError(
+      'invalid-config',
+      `${where}: the schema is wrong: ${messageOf(cause)}`,
+      {
+        hint: 'correct the schema; "sallyport schema test" tries it on an example',
+        cause,
+      },
+    );
+  }
+}
+
+function dialect(name: unknown, where: string): Ajv | Ajv2020 {
+  if (name === undefined || name === draft2020) return new Ajv2020(options);
+  if (typeof name === 'string' && draft7.test(name)) return new Ajv(options);
+  throw new SallyportError('invalid-config', `${where}: the schema's "$schema" is not supported`, {
+    hint: `use ${draft2020} or http://json-schema.org/draft-07/schema#`,
+  });
+}
+
+function describe(error: ErrorObject | undefined): string {
+  if (error === undefined) return 'the payload does not fit its schema';
+  const path = error.instancePath === '' ? 'the payload' : printable(error.instancePath);
+  return `${path} ${error.message ?? 'is wrong'}`;
+}
+
+/** Fixed forms only: each is linear whatever its input. */
+const formats: Readonly<Record<(typeof schemaFormats)[number], (text: string) => boolean>> = {
+  /** RFC 3339 §5.6, leap seconds included. */
+  'date-time': (text) => {
+    if (text.length > 64) return false;
+    const m =
+      /^(\d{4}-\d\d-\d\d)[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,12})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$/u.exec(
+        text,
+      );
+    return m?.[1] !== undefined && isDate(m[1]);
+  },
+  date: isDate,
+  /** RFC 9562 §4. */
+  uuid: (text) =>
+    text.length === 36 && /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu.test(text),
+};
+
+function isDate(text: string): boolean {
+  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/u.exec(text.slice(0, 11)) ?? [];
+  if (year === undefined) return false;
+  const date = new Date(Date.UTC(2000, Number(month) - 1, Number(day)));
+  date.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
+  return date.getUTCMonth() === Number(month) - 1 && date.getUTCDate() === Number(day);
+}

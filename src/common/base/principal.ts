@@ -70,3 +70,14 @@ export const standings = [
   'revoked',
 ] as const;
 export type Standing = (typeof standings)[number];
+
+/** What an operator can do about a standing; which applies when is the registry's state machine. */
+export const standingActions = [
+  'suspend',
+  'resume',
+  'quarantine',
+  'release',
+  'revoke',
+  'reinstate',
+] as const;
+export type StandingAction = (typeof standingActions)[number];

@@ -6,6 +6,7 @@
  * One pass that also builds the value: on a small document 1.3 µs, where `JSON.parse`, which checks none of this,
  * takes 0.8 (bench/policy.ts); a scan before it would add to that.
  */
+import { SallyportError } from './errors.ts';
 import { isUtf8 } from 'node:buffer';
 
 /** Nesting of arrays and objects; what the payload of a sensor never needs and a recursive reader dies of. */
@@ -38,7 +39,7 @@ export function parseStrictJsonText(text: string): JsonResult {
 }
 
 /** Thrown for every refusal and never seen outside: an Error per bad payload would cost a stack trace each. */
-const notJson = new Error('not JSON');
+const notJson = new SallyportError('malformed', 'not JSON');
 
 /**
  * Made with a constructor whose prototype is empty: no inherited names, yet V8 keeps such objects in fast mode, which

@@ -20,7 +20,7 @@ import {
 import type { KeyUsage } from './extensions.ts';
 
 /** A device's certificate is under 1 kB; the bound keeps the cost of a hostile one small. */
-export const maxCertificateBytes = 64 * 1024;
+const maxCertificateBytes = 64 * 1024;
 /** RFC 5280 section 4.1.2.2. */
 const maxSerialBytes = 20;
 

@@ -1,0 +1,393 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { afterEach, beforeEach, test } from 'node:test';
+import { issueLeaf, makeAuthority, makeIntermediate } from '../../../test/harness/openssl.ts';
+import { temporaryFolder } from '../../../test/harness/temporary-folder.ts';
+import type { TemporaryFolder } from '../../../test/harness/temporary-folder.ts';
+import { SallyportError } from '../../common/base/errors.ts';
+import type { ErrorCode } from '../../common/base/errors.ts';
+import { principalName } from '../../common/base/principal.ts';
+import type { PrincipalKind } from '../../common/base/principal.ts';
+import { parseCertificate } from '../../common/identity/certificate.ts';
+import { principalOfCertificate } from '../../common/identity/principal-of-certificate.ts';
+import { MasterKey } from '../store/master-key.ts';
+import type { AuthorityOptions, CertificateAuthority } from './authority.ts';
+import { ensureAuthority } from './ensure-authority.ts';
+import { addressOctets } from './general-names.ts';
+import { dayMs } from './profiles.ts';
+import { verifyChain } from './verify-chain.ts';
+
+const start = process.cwd();
+let folder: TemporaryFolder;
+let now = Date.now();
+beforeEach(() => {
+  now = Date.now();
+  folder = temporaryFolder();
+  process.chdir(folder.path);
+});
+afterEach(() => {
+  process.chdir(start);
+  folder[Symbol.dispose]();
+});
+
+const options: AuthorityOptions = {
+  masterKey: new MasterKey(Buffer.alloc(32, 1)),
+  trustDomain: 'fleet.example',
+  serverNames: ['gateway.fleet.example', 'localhost', '127.0.0.1', '::1'],
+  clock: { now: () => now, monotonic: () => now },
+};
+const ensure = (change: Partial<AuthorityOptions> = {}): CertificateAuthority =>
+  ensureAuthority({ ...options, ...change });
+
+const failsWith =
+  (code: ErrorCode) =>
+  (thrown: unknown): boolean =>
+    thrown instanceof SallyportError && thrown.code === code;
+
+const openssl = (...args: readonly string[]): string =>
+  execFileSync('openssl', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+const freshSpki = (): Buffer =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({
+    type: 'spki',
+    format: 'der',
+  });
+
+/** Whether `openssl verify`, which trusts the root only, accepts the chain with these further options. */
+function verifies(
+  authority: CertificateAuthority,
+  chain: string,
+  ...more: readonly string[]
+): boolean {
+  const [leaf = '', issuing = ''] = chain.split(/(?<=-----END CERTIFICATE-----\n)/);
+  writeFileSync('root.crt', authority.rootPem);
+  writeFileSync('leaf.crt', leaf);
+  writeFileSync('issuing.crt', issuing);
+  const trust = ['-x509_strict', '-CAfile', 'root.crt', '-untrusted', 'issuing.crt'];
+  try {
+    return openssl('verify', ...trust, ...more, 'leaf.crt').trim() === 'leaf.crt: OK';
+  } catch (thrown) {
+    // Told apart from a wrong use of the command line, which would make every refusal true.
+    assert.match(String(thrown), /verification failed/);
+    return false;
+  }
+}
+
+test('openssl verifies client chains strictly, for clients only, and sees the profile', () => {
+  const authority = ensure();
+  for (const kind of ['device', 'service', 'operator'] satisfies PrincipalKind[]) {
+    const name = principalName(kind, 'x1');
+    const issued = authority.issue(name, freshSpki());
+    assert.ok(verifies(authority, issued.certificateChain, '-purpose', 'sslclient'));
+    assert.ok(!verifies(authority, issued.certificateChain, '-purpose', 'sslserver'));
+    const text = openssl('x509', '-in', 'leaf.crt', '-noout', '-text');
+    for (const line of [
+      'Subject: CN = x1',
+      `URI:spiffe://fleet.example/${kind}/x1`,
+      'TLS Web Client Authentication',
+      'CA:FALSE',
+      'X509v3 Basic Constraints: critical',
+      'X509v3 Key Usage: critical',
+      'X509v3 Subject Key Identifier',
+      'X509v3 Authority Key Identifier',
+    ]) {
+      assert.ok(text.includes(line), `${line} in\n${text}`);
+    }
+    assert.match(text, /Key Usage: critical\n\s+Digital Signature\n/);
+    const facts = parseCertificate(Buffer.from(issued.der));
+    const mapped = principalOfCertificate(facts, authority.anchor, 'fleet.example', now);
+    assert.deepEqual(mapped, { ok: true, principal: name });
+  }
+});
+
+test('openssl verifies the server chain for its names and for servers only', () => {
+  const authority = ensure();
+  const { certificateChain, privateKey } = authority.serverTls();
+  assert.ok(verifies(authority, certificateChain, '-purpose', 'sslserver'));
+  assert.ok(!verifies(authority, certificateChain, '-purpose', 'sslclient'));
+  for (const host of ['gateway.fleet.example', 'localhost']) {
+    assert.ok(verifies(authority, certificateChain, '-verify_hostname', host), host);
+  }
+  for (const address of ['127.0.0.1', '::1']) {
+    assert.ok(verifies(authority, certificateChain, '-verify_ip', address), address);
+  }
+  assert.ok(!verifies(authority, certificateChain, '-verify_hostname', 'other.example'));
+  assert.ok(new X509Certificate(certificateChain).checkPrivateKey(createPrivateKey(privateKey)));
+});
+
+test('the CAs are bounded: path lengths, key usage, names, life', () => {
+  const { root, issuing, rootKeyHere } = ensure().summary();
+  assert.equal(rootKeyHere, true);
+  writeFileSync('root.crt', root.pem);
+  writeFileSync('issuing.crt', issuing.pem);
+  const text = (file: string): string => openssl('x509', '-in', file, '-noout', '-text');
+  assert.match(text('root.crt'), /CA:TRUE, pathlen:1[\s\S]*\n\s+Certificate Sign, CRL Sign\n/);
+  assert.match(text('issuing.crt'), /CA:TRUE, pathlen:0[\s\S]*Certificate Sign, CRL Sign\n/);
+  assert.match(
+    text('issuing.crt'),
+    /Subject: O = fleet.example, CN = Sallyport Issuing CA [0-9a-f]{8}\n/,
+  );
+  assert.ok(root.notAfter - now > 19.9 * 365 * dayMs);
+  assert.ok(issuing.notAfter - now > 4.9 * 365 * dayMs);
+  const printed = openssl('x509', '-in', 'root.crt', '-noout', '-fingerprint', '-sha256');
+  assert.equal(root.sha256, printed.trim().split('=')[1]?.replaceAll(':', '').toLowerCase());
+});
+
+test('serial numbers are 127 random bits that no reader takes for negative', () => {
+  const authority = ensure();
+  const spki = freshSpki();
+  const serials = Array.from({ length: 300 }, (_, n) => {
+    const issued = authority.issue(principalName('device', `d${n}`), spki);
+    const peer = new X509Certificate(Buffer.from(issued.der)).serialNumber;
+    assert.equal(issued.serial, peer.toLowerCase().replace(/^0+/, ''));
+    return BigInt(`0x${issued.serial}`);
+  });
+  assert.equal(new Set(serials).size, 300);
+  assert.ok(serials.every((serial) => serial > 0n && serial < 2n ** 127n));
+  assert.ok(
+    serials.some((serial) => serial >= 2n ** 126n),
+    'the bits below the top one are used',
+  );
+});
+
+test('a certificate is back-dated by minutes and outlives neither its days nor the issuing CA', () => {
+  const authority = ensure({ deviceDays: 30 });
+  const device = authority.issue(principalName('device', 'd1'), freshSpki());
+  assert.equal(device.notBefore, Math.floor((now - 300_000) / 1000) * 1000);
+  assert.equal(device.notAfter, Math.floor((now + 30 * dayMs) / 1000) * 1000);
+  const { notAfter } = authority.summary().issuing;
+  now = notAfter - dayMs;
+  assert.equal(authority.issue(principalName('device', 'd2'), freshSpki()).notAfter, notAfter);
+  now = notAfter;
+  const late = (): unknown => authority.issue(principalName('device', 'd3'), freshSpki());
+  assert.throws(late, failsWith('no-key'));
+});
+
+test('the second start changes nothing', () => {
+  const first = ensure().summary();
+  assert.deepEqual(ensure().summary(), first);
+});
+
+test('files are 0600 and hold no key in the clear', () => {
+  const { privateKey } = ensure().exportRoot();
+  const der = createPrivateKey(privateKey).export({ format: 'jwk' });
+  const secret = Buffer.from(der.d ?? '', 'base64url');
+  for (const file of readdirSync('ca')) {
+    assert.equal(statSync(`ca/${file}`).mode & 0o777, 0o600, file);
+    const content = readFileSync(`ca/${file}`);
+    assert.ok(!content.includes(secret) && !content.includes('PRIVATE KEY'), file);
+  }
+  assert.deepEqual(readdirSync('ca').toSorted(), [
+    'issuing.key.sealed',
+    'issuing.pem',
+    'root.key.sealed',
+    'root.pem',
+    'server.key.sealed',
+    'server.pem',
+  ]);
+});
+
+/** The order in which the first start writes; a crash leaves the first of them, and perhaps a half-written next one. */
+const writes = [
+  'root.key.sealed',
+  'root.pem',
+  'issuing.key.sealed',
+  'issuing.pem',
+  'server.key.sealed',
+  'server.pem',
+];
+
+for (let done = 0; done <= writes.length; done++) {
+  test(`a first start that ended after ${done} files is completed with what is there`, () => {
+    const rootKey = (authority: CertificateAuthority): string => authority.exportRoot().privateKey;
+    const before = ensure();
+    const key = rootKey(before);
+    const whole = before.summary();
+    for (const file of writes.slice(done)) rmSync(`ca/${file}`);
+    const next = writes[done];
+    if (next !== undefined) writeFileSync(`ca/${next}.tmp`, 'half');
+    const after = ensure();
+    if (done >= 1) assert.equal(rootKey(after), key);
+    if (done >= 2) assert.deepEqual(after.summary().root, whole.root);
+    if (done >= 4) assert.deepEqual(after.summary().issuing, whole.issuing);
+    const issued = after.issue(principalName('device', 'd1'), freshSpki());
+    assert.ok(verifies(after, issued.certificateChain));
+    assert.equal(after.serverTls().certificateChain.includes('BEGIN'), true);
+  });
+}
+
+const refusedStates: Readonly<Record<string, readonly [() => void, ErrorCode]>> = {
+  'the root certificate lost': [(): void => rmSync('ca/root.pem'), 'tampered'],
+  'the issuing key lost': [(): void => rmSync('ca/issuing.key.sealed'), 'no-key'],
+  'the issuing CA lost after the root key was taken away': [
+    (): void => {
+      for (const file of ['root.key.sealed', 'issuing.key.sealed', 'issuing.pem'])
+        rmSync(`ca/${file}`);
+    },
+    'no-key',
+  ],
+  'keys of two installations mixed': [(): void => mix('issuing.key.sealed'), 'tampered'],
+  'certificates of two installations mixed': [(): void => mix('issuing.pem'), 'tampered'],
+  'roots of two installations mixed': [(): void => mix('root.pem'), 'tampered'],
+  'a certificate that is none': [(): void => writeFileSync('ca/issuing.pem', 'x'), 'tampered'],
+  'a sealed key that was changed': [(): void => flipLast('ca/issuing.key.sealed'), 'tampered'],
+};
+
+function mix(file: string): void {
+  mkdirSync('other');
+  process.chdir('other');
+  ensure();
+  process.chdir('..');
+  copyFileSync(`other/ca/${file}`, `ca/${file}`);
+}
+
+function flipLast(file: string): void {
+  const content = readFileSync(file);
+  content[content.length - 1] = (content.at(-1) ?? 0) ^ 1;
+  writeFileSync(file, content);
+}
+
+for (const [what, [spoil, code]] of Object.entries(refusedStates)) {
+  test(`refused, and nothing is written: ${what}`, () => {
+    ensure();
+    spoil();
+    const before = readdirSync('ca').map((file) => [file, readFileSync(`ca/${file}`, 'hex')]);
+    assert.throws(() => ensure(), failsWith(code));
+    const after = readdirSync('ca').map((file) => [file, readFileSync(`ca/${file}`, 'hex')]);
+    assert.deepEqual(after, before);
+  });
+}
+
+test('another master key opens nothing', () => {
+  ensure();
+  const masterKey = new MasterKey(Buffer.alloc(32, 2));
+  assert.throws(() => ensure({ masterKey }), failsWith('no-key'));
+});
+
+test('the root key can be taken away, and everything goes on without it', () => {
+  const authority = ensure();
+  const { privateKey, certificate } = authority.exportRoot();
+  assert.ok(new X509Certificate(certificate).checkPrivateKey(createPrivateKey(privateKey)));
+  assert.equal(authority.summary().rootKeyHere, true, 'until the caller has confirmed');
+  authority.discardRootKey();
+  authority.discardRootKey();
+  assert.throws(() => authority.exportRoot(), failsWith('no-key'));
+  const restarted = ensure({ serverNames: ['new.example'] });
+  assert.equal(restarted.summary().rootKeyHere, false);
+  assert.equal(restarted.rootPem, certificate);
+  const issued = restarted.issue(principalName('device', 'd1'), freshSpki());
+  assert.ok(verifies(restarted, issued.certificateChain));
+});
+
+test('the server certificate is renewed when names change or a third of its life is left', () => {
+  const authority = ensure({ serverDays: 90 });
+  const current = (): string => authority.summary().server.serial;
+  const first = current();
+  const { serverNames } = options;
+  assert.equal(authority.renewServerTls(serverNames), false);
+  assert.equal(authority.renewServerTls(serverNames.toReversed()), false);
+  assert.equal(authority.renewServerTls([...serverNames, '192.0.2.1']), true);
+  const second = current();
+  assert.notEqual(second, first);
+  now += 59 * dayMs;
+  assert.equal(authority.renewServerTls([...serverNames, '192.0.2.1']), false);
+  now += 2 * dayMs;
+  assert.equal(authority.renewServerTls([...serverNames, '192.0.2.1']), true);
+  assert.equal(authority.summary().server.notAfter, Math.floor((now + 90 * dayMs) / 1000) * 1000);
+});
+
+test('a renewal that a crash cut in two is done again', () => {
+  const before = ensure().summary().server.serial;
+  cpSync('ca', 'old', { recursive: true });
+  ensure({ serverNames: ['other.example'] });
+  copyFileSync('old/server.pem', 'ca/server.pem');
+  const authority = ensure();
+  const { certificateChain, privateKey } = authority.serverTls();
+  assert.ok(new X509Certificate(certificateChain).checkPrivateKey(createPrivateKey(privateKey)));
+  assert.notEqual(authority.summary().server.serial, before);
+});
+
+test('what is not a server name is refused before anything is written', () => {
+  const authority = ensure();
+  const { serial } = authority.summary().server;
+  for (const name of [
+    '',
+    'a b',
+    'ü.example',
+    '-a.example',
+    'a..b',
+    'x'.repeat(64),
+    `${'a.'.repeat(127)}example`,
+    'a\0b',
+    'spiffe://x',
+  ]) {
+    assert.throws(() => authority.renewServerTls([name]), failsWith('invalid-config'), name);
+  }
+  assert.equal(authority.summary().server.serial, serial);
+});
+
+test('addresses become the octets that openssl reads', () => {
+  const table: Readonly<Record<string, string>> = {
+    '192.0.2.1': 'c0000201',
+    '::': '0'.repeat(32),
+    '::1': `${'0'.repeat(31)}1`,
+    '2001:db8::ff00:42:8329': '20010db8000000000000ff0000428329',
+    '1:2:3:4:5:6:7:8': '00010002000300040005000600070008',
+    '::ffff:192.0.2.1': '00000000000000000000ffffc0000201',
+    'fe80::1%eth0': 'fe800000000000000000000000000001',
+  };
+  for (const [address, octets] of Object.entries(table)) {
+    assert.equal(addressOctets(address).toString('hex'), octets, address);
+  }
+});
+
+test('a chain is verified by signature, against anchors that are CAs and in date', () => {
+  const authority = ensure();
+  const device = authority.issue(principalName('device', 'd1'), freshSpki());
+  const der = Buffer.from(device.der);
+  const foreign = makeAuthority(folder.at('foreign'), 'Foreign Root');
+  const intermediate = makeIntermediate(foreign, folder.at('foreign'), 'Foreign Issuing');
+  const anchor = {
+    name: 'acme',
+    certificates: [foreign.crt, intermediate.crt].map((file) => readFileSync(file, 'utf8')),
+    mapping: { type: 'spiffe' },
+  } as const;
+  const below = (signer: typeof foreign, name: string): Buffer =>
+    new X509Certificate(
+      readFileSync(issueLeaf(signer, folder.at('foreign'), name, '', { subject: '/CN=d1' }).crt),
+    ).raw;
+  const anchors = [authority.anchor, anchor];
+  assert.equal(verifyChain(der, anchors, now).anchor.name, 'internal');
+  assert.equal(verifyChain(below(foreign, 'l1'), anchors, now).anchor.name, 'acme');
+  assert.equal(verifyChain(below(intermediate, 'l2'), anchors, now).anchor.name, 'acme');
+
+  const refused = (
+    leaf: Buffer,
+    at = now,
+    list: readonly (typeof anchors)[number][] = anchors,
+  ): void => assert.throws(() => verifyChain(leaf, list, at), failsWith('invalid-certificate'));
+  refused(der, now, [anchor]);
+  refused(der, now, []);
+  refused(der, now + 3000 * dayMs);
+  // A client certificate that signs another, under a CA that is an anchor's all the same.
+  const leafAsCa = issueLeaf(foreign, folder.at('foreign'), 'l3', '', { subject: '/CN=leaf' });
+  const bogus = { ...anchor, certificates: [readFileSync(leafAsCa.crt, 'utf8')] };
+  refused(below({ key: leafAsCa.key, crt: leafAsCa.crt }, 'l4'), now, [bogus]);
+  // The same issuer's name, another key.
+  const twin = makeAuthority(folder.at('twin'), 'Foreign Root');
+  refused(below(twin, 'l5'));
+  const changed = Buffer.from(der);
+  changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1;
+  refused(changed);
+});

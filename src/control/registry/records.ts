@@ -1,0 +1,82 @@
+/** What the registry keeps, and how it is read back from its tables. */
+import type { PrincipalName } from '../../common/base/principal.ts';
+import type { IdentityEntry } from '../../common/ipc/snapshot.ts';
+import { bytes, integer, optionalInteger, optionalText, text } from '../store/row.ts';
+import type { Row } from '../store/row.ts';
+import type { StandingState } from './standing.ts';
+
+/** Times are milliseconds since 1970-01-01 UTC. */
+export interface Identity extends StandingState {
+  readonly name: PrincipalName;
+  /** Why it has this standing, in the operator's words. */
+  readonly standingReason: string | undefined;
+  readonly role: string;
+  /** The only trust anchor that may vouch for it. */
+  readonly anchor: string;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  /** When a worker last saw it connected. */
+  readonly seenAt: number | undefined;
+}
+
+export interface NewCertificate {
+  /** Lower-case hex without leading zeros; unique within its anchor. */
+  readonly serial: string;
+  /** SHA-256 of the SubjectPublicKeyInfo, hex. */
+  readonly spkiSha256: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly der: Uint8Array;
+}
+
+export interface CertificateRecord extends NewCertificate {
+  readonly anchor: string;
+  readonly principal: PrincipalName;
+  readonly issuedAt: number;
+  readonly revokedAt: number | undefined;
+  readonly reason: string | undefined;
+}
+
+/** What one mutation changed: enough to tell the workers. */
+export interface RegistryChange {
+  readonly identity: Identity;
+  readonly entry: IdentityEntry;
+  /** `<anchor>:<serial>` of unexpired certificates that this change revoked. */
+  readonly revokedSerials: readonly string[];
+  /** The identity did not exist before. */
+  readonly created: boolean;
+}
+
+export function identityOf(row: Row): Identity {
+  return {
+    name: text(row, 'name') as PrincipalName, // only principal names are ever inserted
+    standing: text(row, 'standing') as Identity['standing'], // the table's CHECK allows no other
+    resumeTo: text(row, 'resume_to') as Identity['resumeTo'], // the table's CHECK allows no other
+    standingReason: optionalText(row, 'standing_reason'),
+    role: text(row, 'role'),
+    anchor: text(row, 'anchor'),
+    createdAt: integer(row, 'created_at'),
+    updatedAt: integer(row, 'updated_at'),
+    seenAt: optionalInteger(row, 'seen_at'),
+  };
+}
+
+export function certificateOf(row: Row): CertificateRecord {
+  return {
+    anchor: text(row, 'anchor'),
+    serial: text(row, 'serial'),
+    principal: text(row, 'principal') as PrincipalName, // a foreign key into identities
+    spkiSha256: text(row, 'spki_sha256'),
+    notBefore: integer(row, 'not_before'),
+    notAfter: integer(row, 'not_after'),
+    der: bytes(row, 'der'),
+    issuedAt: integer(row, 'issued_at'),
+    revokedAt: optionalInteger(row, 'revoked_at'),
+    reason: optionalText(row, 'reason'),
+  };
+}
+
+export function entryOf(identity: Identity): IdentityEntry {
+  const { name, standing, role, anchor } = identity;
+  return { name, standing, role, anchor };
+}

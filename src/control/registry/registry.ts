@@ -1,0 +1,269 @@
+/**
+ * Who exists, with which standing, and which certificates they hold. Synchronous: it serves operators and snapshots and
+ * is never on a packet's path. Each mutation is one transaction, durable when it returns, and says what it changed.
+ */
+import type { DatabaseSync } from 'node:sqlite';
+import type { Clock } from '../../common/base/clock.ts';
+import { SallyportError } from '../../common/base/errors.ts';
+import { principalKinds } from '../../common/base/principal.ts';
+import type { PrincipalKind, PrincipalName, StandingAction } from '../../common/base/principal.ts';
+import type { IdentityEntry } from '../../common/ipc/snapshot.ts';
+import { inTransaction } from '../store/database.ts';
+import { integer, text } from '../store/row.ts';
+import type { Row } from '../store/row.ts';
+import { certificateOf, entryOf, identityOf } from './records.ts';
+import type { CertificateRecord, Identity, NewCertificate, RegistryChange } from './records.ts';
+import { hintFor, nextStanding } from './standing.ts';
+import type { StoredStanding } from './standing.ts';
+import { prepareStatements } from './statements.ts';
+import type { Statements } from './statements.ts';
+
+/** Keeps one answer of `list` small enough to send. */
+const maxPage = 1000;
+const maxReasonCharacters = 500;
+
+export interface IdentityQuery {
+  readonly kind: PrincipalKind;
+  readonly standing?: StoredStanding | undefined;
+  /** The last name of the page before. */
+  readonly after?: string | undefined;
+  /** 1 to 1,000; 100 when left out. */
+  readonly limit?: number | undefined;
+}
+
+export class Registry {
+  readonly #database: DatabaseSync;
+  readonly #clock: Clock;
+  readonly #statements: Statements;
+
+  /** `database` has been opened by `openDatabase` and outlives the registry. */
+  constructor(database: DatabaseSync, clock: Clock) {
+    this.#database = database;
+    this.#clock = clock;
+    this.#statements = prepareStatements(database);
+  }
+
+  get(name: PrincipalName): Identity | undefined {
+    const row = this.#statements.identity.get(name);
+    return row === undefined ? undefined : identityOf(row);
+  }
+
+  /** Identities of one kind in the order of their names, a page at a time; `next` is the `after` of the next page. */
+  list(query: IdentityQuery): {
+    readonly identities: readonly Identity[];
+    readonly next: PrincipalName | undefined;
+  } {
+    const limit = Math.min(Math.max(query.limit ?? 100, 1), maxPage);
+    const start = `${query.kind}/`;
+    const after = query.after !== undefined && query.after > start ? query.after : start;
+    const standing = query.standing ?? null;
+    // '0' is the character after '/': the range ends where the kind does.
+    const rows = this.#statements.page.all(after, `${query.kind}0`, standing, standing, limit);
+    const identities = rows.map(identityOf);
+    return { identities, next: identities.length === limit ? identities.at(-1)?.name : undefined };
+  }
+
+  count(): Readonly<Record<PrincipalKind, number>> {
+    const counts: Record<PrincipalKind, number> = { device: 0, service: 0, operator: 0 };
+    for (const row of this.#statements.countByKind.iterate()) {
+      const kind = principalKinds.find((known) => known === text(row, 'kind'));
+      if (kind !== undefined) counts[kind] = integer(row, 'n');
+    }
+    return counts;
+  }
+
+  /** Newest first. */
+  certificatesOf(name: PrincipalName): readonly CertificateRecord[] {
+    return this.#statements.certificatesOf.all(name).map(certificateOf);
+  }
+
+  /**
+   * Whether `enrol` would accept this, before anything is signed.
+   *
+   * @throws SallyportError `wrong-standing` when the identity is not active; `already-exists` when it has another role
+   *   or anchor, or another identity has ever held this key.
+   */
+  assertEnrollable(name: PrincipalName, role: string, anchor: string, spkiSha256: string): void {
+    const known = this.get(name);
+    if (known !== undefined) assertSame(known, role, anchor);
+    if (known !== undefined && known.standing !== 'active') {
+      throw new SallyportError('wrong-standing', `${name} is ${known.standing} and cannot enrol`, {
+        hint: hintFor(name, known.standing),
+      });
+    }
+    // Revoked and expired certificates count: a key that left one device must not return as another.
+    const holder = this.#statements.otherHolderOfKey.get(spkiSha256, name);
+    if (holder !== undefined) {
+      throw new SallyportError('already-exists', `${text(holder, 'principal')} holds this key`, {
+        hint: 'make a new key on the device: each identity has its own',
+      });
+    }
+  }
+
+  /** Records a certificate that has been issued to `name`, registering it when it is new. @throws as `assertEnrollable`. */
+  enrol(
+    name: PrincipalName,
+    role: string,
+    anchor: string,
+    certificate: NewCertificate,
+  ): RegistryChange {
+    return inTransaction(this.#database, () => {
+      this.assertEnrollable(name, role, anchor, certificate.spkiSha256);
+      const created = this.#insertIdentity(name, role, anchor);
+      this.#insertCertificate(name, anchor, certificate);
+      return this.#changed(name, [], created);
+    });
+  }
+
+  /**
+   * Records a certificate of a configured trust anchor that a worker has verified, registering its identity when it is
+   * new. Undefined when all of it was known already.
+   *
+   * @throws as `assertEnrollable`, and `already-exists` when the serial number belongs to another identity.
+   */
+  observe(
+    name: PrincipalName,
+    role: string,
+    anchor: string,
+    certificate: NewCertificate,
+  ): RegistryChange | undefined {
+    return inTransaction(this.#database, () => {
+      const known = this.#statements.certificate.get(anchor, certificate.serial);
+      if (known !== undefined && text(known, 'principal') === name) return undefined;
+      this.assertEnrollable(name, role, anchor, certificate.spkiSha256);
+      const created = this.#insertIdentity(name, role, anchor);
+      this.#insertCertificate(name, anchor, certificate);
+      return this.#changed(name, [], created);
+    });
+  }
+
+  /**
+   * Revoking also revokes every certificate; reinstating brings none of them back.
+   *
+   * @throws SallyportError `unknown-principal`, or `wrong-standing` with a hint that names the command that applies.
+   */
+  changeStanding(name: PrincipalName, command: StandingAction, reason?: string): RegistryChange {
+    return inTransaction(this.#database, () => {
+      const before = this.#require(name);
+      const { standing, resumeTo } = nextStanding(name, before, command);
+      const now = this.#clock.now();
+      const words = reason?.slice(0, maxReasonCharacters) ?? null;
+      this.#statements.setStanding.run(standing, resumeTo, words, now, name);
+      const revoked = standing === 'revoked' ? this.#revokeCertificates(name, now, words) : [];
+      return this.#changed(name, revoked, false);
+    });
+  }
+
+  /** @throws SallyportError `unknown-principal`. */
+  setRole(name: PrincipalName, role: string): RegistryChange {
+    return inTransaction(this.#database, () => {
+      this.#require(name);
+      this.#statements.setRole.run(role, this.#clock.now(), name);
+      return this.#changed(name, [], false);
+    });
+  }
+
+  /** Principal → when it was last seen; names that do not exist and times that go back are ignored. */
+  markSeen(seen: Iterable<readonly [name: string, atMs: number]>): void {
+    inTransaction(this.#database, () => {
+      for (const [name, atMs] of seen) this.#statements.markSeen.run(atMs, name, atMs);
+    });
+  }
+
+  /** Everything that workers must know of every identity. */
+  snapshotEntries(): IdentityEntry[] {
+    const entries: IdentityEntry[] = [];
+    for (const row of this.#statements.allIdentities.iterate()) {
+      entries.push(entryOf(identityOf(row)));
+    }
+    return entries;
+  }
+
+  /** `<anchor>:<serial>` of every certificate that was revoked and has not expired. */
+  revokedSerials(): string[] {
+    const serials: string[] = [];
+    for (const row of this.#statements.revokedSerials.iterate(
+      expiryOfLastAccepted(this.#clock.now()),
+    )) {
+      serials.push(serialKey(row));
+    }
+    return serials;
+  }
+
+  #require(name: PrincipalName): Identity {
+    const identity = this.get(name);
+    if (identity === undefined) {
+      throw new SallyportError('unknown-principal', `there is no ${name}`);
+    }
+    return identity;
+  }
+
+  #insertIdentity(name: PrincipalName, role: string, anchor: string): boolean {
+    const now = this.#clock.now();
+    const created = this.#statements.insertIdentity.run(name, role, anchor, now, now).changes === 1;
+    if (!created) this.#statements.touch.run(now, name);
+    return created;
+  }
+
+  #insertCertificate(name: PrincipalName, anchor: string, certificate: NewCertificate): void {
+    const { serial, spkiSha256, notBefore, notAfter, der } = certificate;
+    const { changes } = this.#statements.insertCertificate.run(
+      anchor,
+      serial,
+      name,
+      spkiSha256,
+      notBefore,
+      notAfter,
+      der,
+      this.#clock.now(),
+    );
+    if (changes !== 1) {
+      throw new SallyportError(
+        'already-exists',
+        `${anchor} has issued serial number ${serial} before`,
+      );
+    }
+  }
+
+  #revokeCertificates(name: PrincipalName, now: number, reason: string | null): string[] {
+    const revoked = this.#statements.revokeCertificates.all(now, reason, name);
+    return revoked
+      .filter((row) => integer(row, 'not_after') >= expiryOfLastAccepted(now))
+      .map(serialKey);
+  }
+
+  #changed(
+    name: PrincipalName,
+    revokedSerials: readonly string[],
+    created: boolean,
+  ): RegistryChange {
+    const identity = this.#require(name);
+    return { identity, entry: entryOf(identity), revokedSerials, created };
+  }
+}
+
+/** notAfter is inclusive to the end of its second (RFC 5280 section 4.1.2.5). */
+function expiryOfLastAccepted(now: number): number {
+  return now - 999;
+}
+
+function serialKey(row: Row): string {
+  return `${text(row, 'anchor')}:${text(row, 'serial')}`;
+}
+
+function assertSame(known: Identity, role: string, anchor: string): void {
+  if (known.anchor !== anchor) {
+    throw new SallyportError(
+      'already-exists',
+      `${known.name} belongs to the anchor ${known.anchor}`,
+      {
+        hint: 'an identity has one trust anchor for good: choose another id',
+      },
+    );
+  }
+  if (known.role !== role) {
+    throw new SallyportError('already-exists', `${known.name} exists with the role ${known.role}`, {
+      hint: `give the role ${known.role}, or choose another name`,
+    });
+  }
+}

@@ -1,0 +1,29 @@
+/** Where a secret lies that the configuration names: a file, a systemd credential, or a variable that holds a path. */
+import { join } from 'node:path';
+import { SallyportError } from '../../common/base/errors.ts';
+import type { SecretSource } from '../../common/config/config.ts';
+
+/** @throws SallyportError `no-key` when the source names nothing. */
+export function secretPath(
+  source: SecretSource,
+  environment: Readonly<Record<string, string | undefined>>,
+): string {
+  if ('file' in source) return source.file;
+  if ('credential' in source) {
+    const directory = environment['CREDENTIALS_DIRECTORY'];
+    // A credential is a plain file of that folder; a separator would leave it.
+    if (directory === undefined || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(source.credential)) {
+      throw new SallyportError('no-key', `no systemd credential "${source.credential}"`, {
+        hint: `add LoadCredential=${source.credential}:… to the unit`,
+      });
+    }
+    return join(directory, source.credential);
+  }
+  const path = environment[source.environment];
+  if (path === undefined || path === '') {
+    throw new SallyportError('no-key', `the variable ${source.environment} names no file`, {
+      hint: `set ${source.environment} to the path of the secret's file`,
+    });
+  }
+  return path;
+}

@@ -1,0 +1,70 @@
+/** What control knows of the workers and the listeners, from the supervisor and from the workers' own reports. */
+import type { Member, WorkerMetrics } from '../common/ipc/messages.ts';
+import type { ListenAddress } from '../common/ipc/snapshot.ts';
+
+/** Entries of one report that are looked at; a worker sends a few hundred. */
+const maxEntries = 20_000;
+
+export interface WorkerLoad {
+  readonly connections: number;
+  readonly sessions: number;
+}
+
+export class WorkerTable {
+  readonly listeners = new Map<string, ListenAddress>();
+  readonly #load = new Map<number, WorkerLoad>();
+  /** Ports that the run already uses; their hosts come with the first report. */
+  readonly knownPorts: Readonly<Record<string, number>>;
+  #members: readonly Member[] = [];
+
+  constructor(knownPorts: Readonly<Record<string, number>>) {
+    this.knownPorts = knownPorts;
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  setMembers(members: readonly Member[]): void {
+    this.#members = members;
+    const slots = new Set(members.map(({ slot }) => slot));
+    for (const slot of this.#load.keys()) if (!slots.has(slot)) this.#load.delete(slot);
+  }
+
+  at(slot: number): Member | undefined {
+    return this.#members.find((member) => member.slot === slot);
+  }
+
+  load(slot: number): WorkerLoad {
+    return this.#load.get(slot) ?? { connections: 0, sessions: 0 };
+  }
+
+  /** From a worker, so untrusted. @returns the report when it has the form of one. */
+  accept(slot: number, report: unknown): WorkerMetrics | undefined {
+    if (!isRecord(report)) return undefined;
+    const counters = numbers(report['counters']);
+    const gauges = numbers(report['gauges']);
+    const seen = numbers(report['seen']);
+    if (counters === undefined || gauges === undefined || seen === undefined) return undefined;
+    this.#load.set(slot, {
+      connections: gauges['sallyport_connections'] ?? 0,
+      sessions: gauges['sallyport_sessions'] ?? 0,
+    });
+    return { counters, gauges, seen };
+  }
+}
+
+function numbers(value: unknown): Record<string, number> | undefined {
+  if (!isRecord(value)) return undefined;
+  const entries = Object.entries(value);
+  if (entries.length > maxEntries) return undefined;
+  const kept = Object.create(null) as Record<string, number>; // typed `any` by the library
+  for (const [name, number] of entries) {
+    if (typeof number === 'number' && Number.isFinite(number)) kept[name] = number;
+  }
+  return kept;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,26 @@
+/** What the packet handlers see of their connection. */
+import type { DenyCode } from '../../../common/base/errors.ts';
+import type { Packet, ProtocolVersion } from '../../../common/codec/mqtt/packets.ts';
+import type { SecureConnection } from '../../transport/secure-connection.ts';
+import type { Outbox } from './outbox.ts';
+import type { MqttPorts } from './ports.ts';
+
+/** `S` is the session; a parameter so that the session itself can be written against this interface. */
+export interface MqttPeer<S = unknown> {
+  readonly ports: MqttPorts;
+  readonly transport: SecureConnection;
+  readonly outbox: Outbox;
+  isClosed(): boolean;
+  readonly version: ProtocolVersion;
+  /** For the log: `ssl_client_s_dn`. */
+  subject: string;
+  send(packet: Packet): void;
+  /** CONNECT was accepted: from here on the session decides. */
+  goLive(session: S, keepAliveSeconds: number): void;
+  /** Ends what has not been accepted, with the reason on the wire where MQTT has a word for it. */
+  refuse(code: DenyCode, detail: string, reason?: { v5: number; v4: number }): void;
+  /** Ends a live connection for one of the policy's codes. */
+  endFor(code: DenyCode, detail: string): void;
+  /** Ends a live connection; 3.1.1 has no DISCONNECT from the server and just closes. */
+  disconnect(reasonCode: number, detail: string): void;
+}

@@ -1,0 +1,484 @@
+/**
+ * The home of identities: who owns which session, and who may spend the rate budget. See rendezvous.ts for which
+ * identities this worker is home to.
+ *
+ * One ledger per identity. Claims of one identity are decided one after the other; everything else acts at once. A
+ * budget is lent to the one worker that serves the identity; its copy stays here and goes on if the borrower dies.
+ *
+ * When members change, desks attach what they serve to the new homes and old homes hand over what they knew. Until all
+ * have said that they are done, claims wait for identities that this worker was not home to all the time.
+ */
+import type { Clock } from '../../common/base/clock.ts';
+import type { PrincipalName } from '../../common/base/principal.ts';
+import { Ledger } from './ledger.ts';
+import type { PeerListener, Peers, View } from './ports.ts';
+import { homeOf } from './rendezvous.ts';
+import { Settlement } from './settlement.ts';
+import type { Attached, AttachWord, ClaimReply, ClaimWord, Loan } from './words.ts';
+import {
+  attachedPerWord,
+  parseAsk,
+  parseAttach,
+  parseAttached,
+  parseCancel,
+  parseClaim,
+  parseRelease,
+  parseReturned,
+} from './words.ts';
+
+/** The longest that a claim is worked on, whatever the desk says. */
+const maxClaimMs = 3_000;
+/** One eviction or recall; a worker that is silent for longer is asked again, and killed by the supervisor after 2 s. */
+const wordMs = 1_000;
+const pauseMs = 50;
+/** Claims of one identity that wait for each other. */
+const maxQueued = 64;
+/** Questions of one identity that wait for its budget to come back. */
+const maxWaitingAsks = 256;
+/** Identities without sessions whose budget is not idle. The oldest is forgotten first. */
+const maxCooling = 1_000_000;
+const sweptAtOnce = 10_000;
+/** Epochs of one millisecond. Epochs follow the wall clock so that those of two homes compare. */
+const epochsPerMs = 1_024;
+
+interface Operation {
+  readonly from: number;
+  readonly word: ClaimWord;
+  readonly link: number;
+  readonly deadline: number;
+  cancelled: boolean;
+  readonly reply: (answer: ClaimReply) => void;
+}
+
+export interface IdentityHomeOptions {
+  readonly peers: Peers;
+  readonly clock: Clock;
+  readonly sessionsPerIdentity: () => number;
+}
+
+export class IdentityHome implements PeerListener {
+  readonly #peers: Peers;
+  readonly #clock: Clock;
+  readonly #sessionsPerIdentity: () => number;
+  readonly #ledgers = new Map<PrincipalName, Ledger>();
+  /** In the order in which they lost their last session. */
+  readonly #cooling = new Set<PrincipalName>();
+  readonly #operations = new Set<Operation>();
+  readonly #settlement: Settlement;
+  /** Counts the links to a worker: a claim that came over an earlier one is nobody's. */
+  readonly #linkOf = new Map<number, number>();
+  /** Woken by whatever may let a claim go on. */
+  #waiting = new Set<() => void>();
+  #epoch = 0;
+  #closed = false;
+
+  constructor({ peers, clock, sessionsPerIdentity }: IdentityHomeOptions) {
+    this.#peers = peers;
+    this.#clock = clock;
+    this.#sessionsPerIdentity = sessionsPerIdentity;
+    this.#settlement = new Settlement(peers.slot);
+    peers.listen(this);
+    this.#handle('claim', parseClaim, (from, word, reply) => this.#claim(from, word, reply));
+    this.#handle('cancel', parseCancel, (from, word) => {
+      for (const operation of this.#operations) {
+        if (operation.from === from && operation.word.claim === word.claim) {
+          operation.cancelled = true;
+        }
+      }
+      const ledger = this.#ledgers.get(word.principal);
+      if (ledger?.endClaim(word.clientId, from, word.claim) === true) this.#review(ledger);
+    });
+    this.#handle('release', parseRelease, (from, word) => {
+      const ledger = this.#ledgers.get(word.principal);
+      if (ledger === undefined) return;
+      this.#returned(ledger, from, word.loan);
+      ledger.endSession(word.clientId, from, word.epoch);
+      this.#review(ledger);
+    });
+    this.#handle('ask', parseAsk, (from, word, reply) => {
+      const answer = (): void => {
+        const ledger = this.#ledgers.get(word.principal);
+        if (ledger?.lentTo(from) === true) {
+          reply({ answer: 'local' });
+          return;
+        }
+        const granted =
+          ledger?.serves(from) === true &&
+          ledger.budget.take(word.buckets, word.cost, this.#clock.monotonic());
+        reply({ answer: granted ? 'yes' : 'no' });
+      };
+      const ledger = this.#ledgers.get(word.principal);
+      if (!this.#knows(word.principal)) this.#settlement.later(answer);
+      else if (ledger === undefined || !ledger.lentToOthers(from)) answer();
+      else if (ledger.waitingAsks.length < maxWaitingAsks) ledger.waitingAsks.push(answer);
+      else reply({ answer: 'no' });
+    });
+    this.#handle('attach', parseAttach, (from, word) => this.#attach(from, word));
+    this.#handle('attached', parseAttached, (from, word) => {
+      this.#settlement.attached(from, word);
+      this.#settle();
+    });
+  }
+
+  /** Identities that this worker has something to say about. */
+  get size(): number {
+    return this.#ledgers.size;
+  }
+
+  /** Forgets identities without sessions whose budget has leaked empty. To be called every second or so. */
+  sweep(): void {
+    const now = this.#clock.monotonic();
+    let left = Math.min(this.#cooling.size, sweptAtOnce);
+    for (const principal of this.#cooling) {
+      left -= 1;
+      if (left < 0) return;
+      this.#cooling.delete(principal);
+      const ledger = this.#ledgers.get(principal);
+      if (ledger === undefined) continue;
+      if (ledger.forgettable(now) || this.#cooling.size >= maxCooling) {
+        this.#ledgers.delete(principal);
+      } else {
+        // To the end: the next sweep goes on where this one stopped.
+        this.#cooling.add(principal);
+      }
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#wake();
+  }
+
+  onUp(slot: number): void {
+    this.#linkOf.set(slot, (this.#linkOf.get(slot) ?? 0) + 1);
+    const { view } = this.#peers;
+    if (view !== undefined && view.slots.includes(slot)) {
+      const its = [...this.#ledgers.values()].filter(
+        ({ principal }) => homeOf(principal, view.slots) === slot,
+      );
+      this.#handOver(slot, view, its);
+    }
+    this.#wake();
+  }
+
+  onDown(slot: number): void {
+    this.#linkOf.set(slot, (this.#linkOf.get(slot) ?? 0) + 1);
+    this.#settlement.lost(slot);
+    if (this.#peers.view?.slots.includes(slot) !== true) this.#forgetWorker(slot);
+    this.#wake();
+  }
+
+  onView(view: View): void {
+    this.#settlement.begin(view);
+    const moved = new Map<number, Ledger[]>(view.slots.map((slot) => [slot, []]));
+    for (const ledger of this.#ledgers.values()) {
+      for (const slot of ledger.workers()) {
+        if (!this.#present(slot)) ledger.forgetWorker(slot);
+      }
+      const home = homeOf(ledger.principal, view.slots);
+      if (home !== undefined && home !== this.#peers.slot) moved.get(home)?.push(ledger);
+      else this.#settlement.touch(ledger.principal);
+    }
+    for (const [slot, ledgers] of moved) this.#handOver(slot, view, ledgers);
+    this.#settle();
+    this.#wake();
+  }
+
+  #handle<T>(
+    type: string,
+    parse: (body: unknown) => T | undefined,
+    act: (from: number, word: T, reply: (body: object) => void) => void,
+  ): void {
+    this.#peers.handle(type, (from, body, reply) => {
+      const word = parse(body);
+      if (word === undefined) this.#peers.cut(from, `not a word of type ${type}`);
+      else act(from, word, reply);
+    });
+  }
+
+  #claim(from: number, word: ClaimWord, reply: (answer: ClaimReply) => void): void {
+    if (!this.#isHome(word.principal)) {
+      reply({ status: 'elsewhere' });
+      return;
+    }
+    const ledger = this.#ledgerOf(word.principal);
+    if (ledger.queued >= maxQueued) {
+      reply({ status: 'busy' });
+      return;
+    }
+    const operation: Operation = {
+      from,
+      word,
+      link: this.#linkOf.get(from) ?? 0,
+      deadline: this.#clock.monotonic() + Math.min(word.leftMs, maxClaimMs),
+      cancelled: false,
+      reply,
+    };
+    this.#operations.add(operation);
+    ledger.enqueue(
+      async () => {
+        const answer = await this.#decide(operation);
+        this.#operations.delete(operation);
+        if (answer !== undefined) reply(answer);
+      },
+      () => this.#review(this.#ledgers.get(word.principal)),
+    );
+  }
+
+  /** @returns undefined when nobody waits for the answer any more. */
+  async #decide(operation: Operation): Promise<ClaimReply | undefined> {
+    const { from, word, deadline } = operation;
+    const { principal, clientId } = word;
+    for (;;) {
+      if (operation.cancelled || (this.#linkOf.get(from) ?? 0) !== operation.link) return undefined;
+      if (this.#closed || this.#clock.monotonic() >= deadline) return { status: 'busy' };
+      if (!this.#isHome(principal)) return { status: 'elsewhere' };
+      if (!this.#knows(principal)) {
+        await this.#change(deadline);
+        continue;
+      }
+      const ledger = this.#ledgerOf(principal);
+      const older = ledger.sessions.get(clientId);
+      if (older !== undefined) {
+        await this.#evict(ledger, clientId, older.slot, older.epoch, deadline);
+        continue;
+      }
+      if (ledger.sessions.size >= this.#sessionsPerIdentity()) return { status: 'quota' };
+      const borrower = ledger.borrowerInTheWayOf(from);
+      if (borrower !== undefined) {
+        await this.#recall(ledger, borrower, deadline);
+        continue;
+      }
+      return this.#grant(ledger, operation);
+    }
+  }
+
+  #grant(ledger: Ledger, { from, word }: Operation): ClaimReply {
+    const epoch = this.#nextEpoch();
+    this.#cooling.delete(ledger.principal);
+    ledger.sessions.set(word.clientId, { slot: from, epoch, claim: word.claim });
+    const alone = ledger.servingAlone() === from;
+    const loan = alone && !ledger.lentTo(from) ? this.#lend(ledger, from) : undefined;
+    return { status: 'granted', epoch, loan };
+  }
+
+  #lend(ledger: Ledger, to: number): Loan {
+    const loan = { id: this.#nextEpoch(), levels: ledger.budget.levels(this.#clock.monotonic()) };
+    ledger.loans.set(to, loan.id);
+    return loan;
+  }
+
+  /** After this the session has ended, or it has to be tried again. */
+  async #evict(
+    ledger: Ledger,
+    clientId: string,
+    slot: number,
+    epoch: number,
+    deadline: number,
+  ): Promise<void> {
+    if (this.#absent(ledger, slot)) return;
+    const { principal } = ledger;
+    const reply = await this.#said(slot, 'evict', { principal, clientId, epoch }, deadline);
+    if (reply === undefined) return;
+    this.#returned(ledger, slot, reply.loan);
+    ledger.endSession(clientId, slot, epoch);
+  }
+
+  async #recall(ledger: Ledger, slot: number, deadline: number): Promise<void> {
+    const loan = ledger.loans.get(slot);
+    if (loan === undefined || this.#absent(ledger, slot)) return;
+    const { principal } = ledger;
+    const reply = await this.#said(slot, 'recall', { principal, loan }, deadline);
+    if (reply === undefined) return;
+    this.#returned(ledger, slot, reply.loan);
+    // It had gone back already, and what it said then has been heard: the copy goes on.
+    if (ledger.loans.get(slot) === loan) ledger.loans.delete(slot);
+    this.#answerAsks(ledger);
+  }
+
+  /** A worker that is gone has no session and no budget. */
+  #absent(ledger: Ledger, slot: number): boolean {
+    if (this.#present(slot)) return false;
+    ledger.forgetWorker(slot);
+    this.#answerAsks(ledger);
+    return true;
+  }
+
+  /** Asks a worker. When it does not answer, waits for a change, so that whoever asks again does so at leisure. */
+  async #said(
+    slot: number,
+    type: string,
+    body: object,
+    deadline: number,
+  ): Promise<{ readonly loan: Loan | undefined } | undefined> {
+    const now = this.#clock.monotonic();
+    const reply = await new Promise<unknown>((resolve) => {
+      this.#peers.call(slot, type, body, Math.max(0, Math.min(deadline - now, wordMs)), resolve);
+    });
+    if (reply === undefined) {
+      const linked = slot === this.#peers.slot || this.#peers.linked.has(slot);
+      await this.#change(linked ? Math.min(deadline, now + pauseMs) : deadline);
+      return undefined;
+    }
+    const parsed = parseReturned(reply);
+    if (parsed === undefined) this.#peers.cut(slot, 'not a loan');
+    return parsed;
+  }
+
+  #returned(ledger: Ledger, from: number, loan: Loan | undefined): void {
+    if (loan === undefined || ledger.loans.get(from) !== loan.id) return;
+    ledger.loans.delete(from);
+    ledger.budget.absorb(loan.levels, this.#clock.monotonic());
+    this.#answerAsks(ledger);
+  }
+
+  #answerAsks(ledger: Ledger): void {
+    if (ledger.loans.size > 0) return;
+    for (const answer of ledger.waitingAsks.splice(0)) answer();
+  }
+
+  /** Lends to the only worker that serves, takes back from all when several do, lets go when nobody does. */
+  #review(ledger: Ledger | undefined): void {
+    if (ledger === undefined || ledger.queued > 0) return;
+    const { principal } = ledger;
+    if (!this.#isHome(principal) || !this.#knows(principal)) return;
+    if (ledger.sessions.size === 0) {
+      ledger.loans.clear();
+      this.#answerAsks(ledger);
+      if (ledger.forgettable(this.#clock.monotonic())) this.#ledgers.delete(principal);
+      else this.#cooling.add(principal);
+      return;
+    }
+    const alone = ledger.servingAlone();
+    const borrower = ledger.borrowerInTheWayOf(alone);
+    if (borrower !== undefined) {
+      const deadline = this.#clock.monotonic() + maxClaimMs;
+      ledger.enqueue(
+        () => this.#recall(ledger, borrower, deadline),
+        () => this.#review(this.#ledgers.get(principal)),
+      );
+    } else if (alone !== undefined && !ledger.lentTo(alone)) {
+      const loan = this.#lend(ledger, alone);
+      // Lost with the link, the loan is found missing when the desk attaches again.
+      this.#peers.notify(alone, 'lend', { principal, loan });
+    }
+    this.#answerAsks(ledger);
+  }
+
+  #attach(from: number, { reset, identities }: AttachWord): void {
+    if (reset) this.#forgetWorker(from);
+    const now = this.#clock.monotonic();
+    for (const { principal, sessions, loan, levels } of identities) {
+      const ledger = this.#ledgerOf(principal);
+      ledger.budget.absorb(levels, now);
+      if (loan === undefined) ledger.loans.delete(from);
+      else ledger.loans.set(from, loan);
+      for (const [clientId, epoch] of sessions) this.#attachSession(ledger, clientId, from, epoch);
+      if (ledger.sessions.size === 0) this.#cooling.add(principal);
+      else this.#cooling.delete(principal);
+      if (this.#knows(principal)) this.#review(ledger);
+      else this.#settlement.touch(principal);
+    }
+  }
+
+  /** Two owners of one session: the newer one stays. */
+  #attachSession(ledger: Ledger, clientId: string, from: number, epoch: number): void {
+    this.#epoch = Math.max(this.#epoch, epoch);
+    const { principal } = ledger;
+    const other = ledger.sessions.get(clientId);
+    const newer = other === undefined || other.slot === from || other.epoch < epoch;
+    const loser = newer ? other : { slot: from, epoch };
+    if (newer) ledger.sessions.set(clientId, { slot: from, epoch, claim: undefined });
+    if (loser === undefined || (newer && loser.slot === from)) return;
+    const body = { principal, clientId, epoch: loser.epoch };
+    this.#peers.call(loser.slot, 'evict', body, wordMs, (reply) => {
+      const parsed = reply === undefined ? undefined : parseReturned(reply);
+      const now = this.#ledgers.get(principal);
+      if (parsed === undefined || now === undefined) return;
+      this.#returned(now, loser.slot, parsed.loan);
+      this.#review(now);
+    });
+  }
+
+  #handOver(slot: number, view: View, ledgers: readonly Ledger[]): void {
+    if (slot !== this.#peers.slot && !this.#peers.linked.has(slot)) return;
+    const now = this.#clock.monotonic();
+    for (let at = 0; at < ledgers.length; at += attachedPerWord) {
+      const identities: Attached[] = [];
+      for (const ledger of ledgers.slice(at, at + attachedPerWord)) {
+        const { principal, budget } = ledger;
+        this.#ledgers.delete(principal);
+        this.#cooling.delete(principal);
+        // The new home would say no to them: here it is said at once.
+        for (const answer of ledger.waitingAsks.splice(0)) answer();
+        const levels = budget.levels(now);
+        if (levels.length > 0)
+          identities.push({ principal, sessions: [], loan: undefined, levels });
+      }
+      this.#peers.notify(slot, 'attach', { reset: false, identities });
+    }
+    this.#peers.notify(slot, 'attached', { view: view.id, part: 'home' });
+  }
+
+  #settle(): void {
+    const touched = this.#settlement.settle();
+    if (touched === undefined) return;
+    for (const principal of touched) this.#review(this.#ledgers.get(principal));
+    this.#wake();
+  }
+
+  #forgetWorker(slot: number): void {
+    for (const ledger of this.#ledgers.values()) {
+      if (!ledger.forgetWorker(slot)) continue;
+      if (this.#knows(ledger.principal)) this.#review(ledger);
+      else this.#settlement.touch(ledger.principal);
+    }
+  }
+
+  #ledgerOf(principal: PrincipalName): Ledger {
+    let ledger = this.#ledgers.get(principal);
+    if (ledger === undefined) {
+      ledger = new Ledger(principal);
+      this.#ledgers.set(principal, ledger);
+    }
+    return ledger;
+  }
+
+  #isHome(principal: PrincipalName): boolean {
+    const { view, slot } = this.#peers;
+    return view !== undefined && homeOf(principal, view.slots) === slot;
+  }
+
+  #knows(principal: PrincipalName): boolean {
+    return this.#settlement.knows(principal);
+  }
+
+  /** Whether the worker's process may still be there. */
+  #present(slot: number): boolean {
+    const { view, slot: self, linked } = this.#peers;
+    return slot === self || linked.has(slot) || view?.slots.includes(slot) === true;
+  }
+
+  #nextEpoch(): number {
+    this.#epoch = Math.max(this.#epoch + 1, Math.floor(this.#clock.now()) * epochsPerMs);
+    return this.#epoch;
+  }
+
+  /** Resolves when members, links or settlements change, or at the deadline. */
+  #change(deadline: number): Promise<void> {
+    const leftMs = Math.max(0, deadline - this.#clock.monotonic());
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, leftMs);
+      this.#waiting.add(done);
+    });
+  }
+
+  #wake(): void {
+    for (const done of this.#waiting) done();
+  }
+}

@@ -1,0 +1,58 @@
+/** The worker's place among the workers: the mesh and what speaks over it, fitted together. */
+import type { Clock } from '../../common/base/clock.ts';
+import type { Logger } from '../../common/base/logger.ts';
+import type { Member } from '../../common/ipc/messages.ts';
+import { MeshCrossing } from './crossing.ts';
+import { IdentityDesk } from './identity-desk.ts';
+import { IdentityHome } from './identity-home.ts';
+import { Mesh } from './mesh.ts';
+
+const sweepEveryMs = 1_000;
+
+export interface PeeringOptions {
+  readonly slot: number;
+  readonly generation: number;
+  /** 32 bytes: `WorkerKeys.peers`. */
+  readonly key: Buffer;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Today's `limits.sessionsPerIdentity`. */
+  readonly sessionsPerIdentity: () => number;
+  /** Where the sockets are; relative to the working directory, which it is by default. */
+  readonly directory?: string;
+}
+
+export class Peering {
+  readonly crossing: MeshCrossing;
+  readonly desk: IdentityDesk;
+  readonly #mesh: Mesh;
+  readonly #home: IdentityHome;
+  #sweeper: NodeJS.Timeout | undefined;
+
+  constructor(options: PeeringOptions) {
+    this.#mesh = new Mesh(options);
+    this.crossing = new MeshCrossing(this.#mesh);
+    const { clock, sessionsPerIdentity } = options;
+    this.#home = new IdentityHome({ peers: this.#mesh, clock, sessionsPerIdentity });
+    this.desk = new IdentityDesk({ peers: this.#mesh, clock });
+  }
+
+  /** Listens for the other workers. Resolves when they can connect. @throws SallyportError `io` */
+  async start(): Promise<void> {
+    await this.#mesh.start();
+    this.#sweeper = setInterval(() => this.#home.sweep(), sweepEveryMs).unref();
+  }
+
+  /** The live workers, this one among them unless it drains. */
+  setMembers(members: readonly Member[]): void {
+    this.#mesh.setMembers(members);
+  }
+
+  /** Nothing is sent or answered any more; open claims fail. */
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.desk.close();
+    this.#home.close();
+    await this.#mesh.close();
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Standing is read from the live record at every decision: a suspension acts on the next packet, not on the next
+ * connection. Over MQTT a quarantined device and one below its firmware floor have nothing to do: what they may reach
+ * is firmware and time.
+ */
+import { standings } from '../../../common/base/principal.ts';
+import type { Standing } from '../../../common/base/principal.ts';
+import { deny } from '../decision.ts';
+import type { Deny } from '../decision.ts';
+import type { Subject } from '../ports.ts';
+import type { Cell, Check, Row } from '../row.ts';
+
+const name = 'standing';
+
+const denials: ReadonlyMap<Standing, Deny> = new Map(
+  standings
+    .filter((standing) => standing !== 'active')
+    .map((standing) => [standing, deny('standing', name, `the principal is ${standing}`)]),
+);
+/** A standing that this version does not know is not a good one. */
+const unknown = deny('standing', name, 'the standing of the principal is not known');
+
+function check(subject: Subject): Check<unknown> {
+  const { identity } = subject;
+  return () =>
+    identity.standing === 'active' ? undefined : (denials.get(identity.standing) ?? unknown);
+}
+
+const cell: Cell<{ readonly subject: Subject | undefined }, unknown> = {
+  says: 'active',
+  bind: ({ subject }) => (subject === undefined ? undefined : check(subject)),
+};
+
+export const standingRow: Row = {
+  name,
+  codes: ['standing'],
+  cells: {
+    connect: cell,
+    will: cell,
+    'will-publish': cell,
+    publish: cell,
+    subscribe: cell,
+    deliver: cell,
+  },
+};

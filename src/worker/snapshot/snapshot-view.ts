@@ -1,0 +1,183 @@
+/**
+ * What this worker decides with: the last snapshot of control with every delta applied in order. Nothing else writes
+ * it. Without a snapshot, or with one that is too old, nobody new is let in.
+ */
+import type { Clock } from '../../common/base/clock.ts';
+import type { PrincipalName } from '../../common/base/principal.ts';
+import type { PolicyDocument } from '../../common/config/policy-document.ts';
+import { frameKinds } from '../../common/ipc/frames.ts';
+import type { Frame } from '../../common/ipc/frames.ts';
+import type { ControlToWorker } from '../../common/ipc/messages.ts';
+import type {
+  IdentityEntry,
+  Snapshot,
+  SnapshotChange,
+  TlsMaterial,
+} from '../../common/ipc/snapshot.ts';
+
+/** Read by every decision about the identity, changed here only. */
+export interface LiveIdentity {
+  standing: IdentityEntry['standing'];
+  role: string;
+  anchor: string;
+}
+
+/** What changed, told after the view has changed. An `undefined` set means that anything may have. */
+export interface SnapshotListener {
+  onIdentities(names: ReadonlySet<PrincipalName> | undefined): void;
+  onRevokedSerials(serials: ReadonlySet<string> | undefined): void;
+  /** @throws when the policy cannot be compiled: the frame is then refused and the last good one stays. */
+  onPolicy(policy: PolicyDocument): void;
+  onTls(tls: TlsMaterial): void;
+  onLogLevel(level: string): void;
+}
+
+export type Applied = 'applied' | 'ignored' | 'gap';
+
+export class SnapshotView {
+  readonly #clock: Clock;
+  readonly #listener: SnapshotListener;
+  #snapshot: Snapshot | undefined;
+  #identities = new Map<PrincipalName, LiveIdentity>();
+  #revoked = new Set<string>();
+  #epoch = 0;
+  #seq = 0;
+  #confirmedAt = 0;
+
+  constructor(clock: Clock, listener: SnapshotListener) {
+    this.#clock = clock;
+    this.#listener = listener;
+  }
+
+  get position(): { readonly epoch: number; readonly seq: number } {
+    return { epoch: this.#epoch, seq: this.#seq };
+  }
+
+  get current(): Snapshot | undefined {
+    return this.#snapshot;
+  }
+
+  /** False when nobody new may be let in: no snapshot yet, or control has not confirmed it for too long. */
+  fresh(): boolean {
+    if (this.#snapshot === undefined) return false;
+    return this.#clock.now() - this.#confirmedAt <= this.#snapshot.policy.limits.maxSnapshotAgeMs;
+  }
+
+  identity(name: PrincipalName): LiveIdentity | undefined {
+    return this.#identities.get(name);
+  }
+
+  isRevoked(anchor: string, serialHex: string): boolean {
+    return this.#revoked.has(`${anchor}:${serialHex}`);
+  }
+
+  /** @throws what a listener threw; the view is then as it was. */
+  apply(frame: Frame, message: ControlToWorker): Applied {
+    switch (message.type) {
+      case 'snapshot':
+        if (frame.kind !== frameKinds.snapshot) return 'ignored';
+        this.#replace(message.snapshot);
+        break;
+      case 'delta':
+        if (frame.kind !== frameKinds.delta) return 'ignored';
+        if (this.#snapshot === undefined || frame.epoch !== this.#epoch) return 'gap';
+        // Already part of the snapshot that this worker started with.
+        if (frame.seq <= this.#seq) return 'ignored';
+        if (frame.seq !== this.#seq + 1) return 'gap';
+        this.#change(this.#snapshot, message.changes);
+        break;
+      case 'current':
+        if (frame.epoch !== this.#epoch || frame.seq > this.#seq) return 'gap';
+        this.#confirm(message.issuedAt);
+        return 'ignored';
+      case 'reply':
+        return 'ignored';
+    }
+    this.#epoch = frame.epoch;
+    this.#seq = frame.seq;
+    this.#confirm(message.issuedAt);
+    return 'applied';
+  }
+
+  /** A clock that was set back must not make an old snapshot look fresh for ever, nor a new one stale. */
+  #confirm(issuedAt: number): void {
+    this.#confirmedAt = Math.min(issuedAt, this.#clock.now());
+  }
+
+  #replace(snapshot: Snapshot): void {
+    this.#listener.onPolicy(snapshot.policy);
+    const before = this.#identities;
+    const identities = new Map<PrincipalName, LiveIdentity>();
+    for (const entry of snapshot.identities) {
+      // Live connections hold the record: it is changed in place.
+      const live = before.get(entry.name);
+      identities.set(entry.name, live === undefined ? recordOf(entry) : update(live, entry));
+    }
+    for (const [name, live] of before) {
+      if (!identities.has(name)) live.standing = 'revoked';
+    }
+    this.#identities = identities;
+    this.#revoked = new Set(snapshot.revokedSerials);
+    this.#snapshot = snapshot;
+    this.#listener.onTls(snapshot.tls);
+    this.#listener.onLogLevel(snapshot.logLevel);
+    this.#listener.onIdentities(undefined);
+    this.#listener.onRevokedSerials(undefined);
+  }
+
+  #change(snapshot: Snapshot, changes: readonly SnapshotChange[]): void {
+    const names = new Set<PrincipalName>();
+    const serials = new Set<string>();
+    let next = snapshot;
+    for (const change of changes) {
+      switch (change.type) {
+        case 'identity': {
+          const live = this.#identities.get(change.entry.name);
+          if (live === undefined) this.#identities.set(change.entry.name, recordOf(change.entry));
+          else update(live, change.entry);
+          names.add(change.entry.name);
+          break;
+        }
+        case 'identity-gone': {
+          const live = this.#identities.get(change.name);
+          if (live !== undefined) live.standing = 'revoked';
+          this.#identities.delete(change.name);
+          names.add(change.name);
+          break;
+        }
+        case 'revoked':
+          for (const serial of change.serials) {
+            this.#revoked.add(serial);
+            serials.add(serial);
+          }
+          break;
+        case 'policy':
+          this.#listener.onPolicy(change.policy);
+          next = { ...next, policy: change.policy };
+          break;
+        case 'tls':
+          this.#listener.onTls(change.tls);
+          next = { ...next, tls: change.tls };
+          break;
+        case 'log-level':
+          this.#listener.onLogLevel(change.level);
+          next = { ...next, logLevel: change.level };
+          break;
+      }
+    }
+    this.#snapshot = next;
+    if (names.size > 0) this.#listener.onIdentities(names);
+    if (serials.size > 0) this.#listener.onRevokedSerials(serials);
+  }
+}
+
+function recordOf(entry: IdentityEntry): LiveIdentity {
+  return { standing: entry.standing, role: entry.role, anchor: entry.anchor };
+}
+
+function update(live: LiveIdentity, entry: IdentityEntry): LiveIdentity {
+  live.standing = entry.standing;
+  live.role = entry.role;
+  live.anchor = entry.anchor;
+  return live;
+}

@@ -1,0 +1,30 @@
+/**
+ * What a listener sees of a connection whose handshake is done: bytes in, bytes out, and the facts of the handshake.
+ * An interface, so that another TLS engine can take the place of node:tls.
+ */
+export interface SecureConnection {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** DER of the certificate whose key the peer proved to hold; undefined when it sent none. */
+  readonly peerCertificate: Buffer | undefined;
+  /** Why the TLS library does not accept that certificate; undefined when it does. */
+  readonly verifyError: string | undefined;
+  readonly resumed: boolean;
+  readonly protocol: string;
+  readonly cipher: string;
+  /** Set by the listener before it returns from `onSecure`. Chunks are owned by the receiver. */
+  onData: (chunk: Buffer) => void;
+  /** Everything written has been handed to the kernel. */
+  onDrain: () => void;
+  /** Called once, when the connection is gone for whatever reason. */
+  onClose: () => void;
+  /** @returns false when what is written waits for a slow peer. */
+  write(bytes: Buffer): boolean;
+  /** Bytes written that wait for the peer. */
+  readonly pendingBytes: number;
+  pause(): void;
+  resume(): void;
+  /** Sends what is written, closes, and destroys after `limitMs` if the peer does not close too. */
+  end(limitMs: number): void;
+  destroy(): void;
+}

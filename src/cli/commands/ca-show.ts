@@ -1,0 +1,31 @@
+import type { Command } from 'commander';
+import type { CaView } from '../../control/admin/ports.ts';
+import type { Run } from '../action.ts';
+import { Gateway } from '../gateway.ts';
+import { print } from '../print.ts';
+import { formatTable, formatTime } from '../table.ts';
+
+export function addCaShow(group: Command, run: Run): void {
+  group
+    .command('show')
+    .description('show the certificates of the CA and of the gateway')
+    .action(() =>
+      run(async (context) => {
+        const view = await new Gateway(context).ca();
+        print(context, view, () => caText(view));
+        return 0;
+      }),
+    );
+}
+
+function caText(view: CaView): string {
+  const rows = (['root', 'issuing', 'server'] as const).map((name) => {
+    const { subject, serial, notAfter, sha256 } = view[name];
+    return [name, subject, serial, formatTime(notAfter), sha256];
+  });
+  const table = formatTable(['', 'SUBJECT', 'SERIAL', 'UNTIL', 'SHA-256'], rows);
+  const where = view.rootKeyHere
+    ? 'The root key is on this machine, sealed. "ca export-root FILE" takes it away.'
+    : 'The root key is not on this machine.';
+  return `${table}\n${where}\n\n${view.root.pem}`;
+}

@@ -1,0 +1,85 @@
+/** `sallyport up`: everything that happens before and around the supervisor. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemClock } from '../common/base/clock.ts';
+import { SallyportError } from '../common/base/errors.ts';
+import { loadConfigBundle } from '../common/config/load-config.ts';
+import { parseConfig } from '../common/config/parse-config.ts';
+import { readyBanner } from './banner.ts';
+import { openDataDirectory } from './data-directory.ts';
+import { endLeftovers } from './leftovers.ts';
+import { Supervisor } from './supervisor.ts';
+import { wingUsers } from './users.ts';
+
+export interface UpOptions {
+  readonly configPath: string | undefined;
+  readonly dataDir: string;
+  readonly workers: number | undefined;
+}
+
+/** Runs the gateway until it is told to stop. @returns the exit code. */
+export async function runSupervisor(options: UpOptions): Promise<number> {
+  const readBundle = () => loadConfigBundle(options.configPath);
+  const bundle = readBundle();
+  // A mistake is better told here, before anything has started.
+  parseConfig(bundle);
+  const users = wingUsers((line) => log('info', {}, line));
+  const data = openDataDirectory(options.dataDir, users);
+  try {
+    const ended = endLeftovers(data.path);
+    if (ended.length > 0)
+      log('warn', { pids: ended }, 'ended processes that an earlier run left behind');
+    const supervisor = new Supervisor({
+      data,
+      users,
+      bundle,
+      readBundle,
+      workers: options.workers,
+      version: packageVersion(),
+      clock: systemClock,
+      log,
+      onReady: ({ listeners, operatorToken }) =>
+        process.stdout.write(
+          readyBanner({
+            dataDir: options.dataDir,
+            listeners,
+            operatorToken,
+            configPath: options.configPath,
+          }),
+        ),
+    });
+    process.on('SIGTERM', () => void supervisor.stop());
+    process.on('SIGINT', () => void supervisor.stop());
+    process.on('SIGHUP', () => supervisor.reload());
+    process.on('SIGUSR2', () => {
+      supervisor.replaceProcesses().catch((error: unknown) => {
+        log(
+          'error',
+          { err: error instanceof SallyportError ? error.message : String(error) },
+          'processes not replaced',
+        );
+      });
+    });
+    return await supervisor.run();
+  } finally {
+    data.release();
+  }
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8');
+  const parsed: unknown = JSON.parse(text);
+  const version =
+    typeof parsed === 'object' && parsed !== null && 'version' in parsed
+      ? parsed.version
+      : undefined;
+  return typeof version === 'string' ? version : 'unknown';
+}
+
+/** The supervisor says little; the same JSON lines as its children's, on standard error. */
+function log(level: 'info' | 'warn' | 'error', fields: object, message: string): void {
+  const time = new Date(systemClock.now()).toISOString();
+  process.stderr.write(
+    `${JSON.stringify({ level, time, process: 'supervisor', ...fields, msg: message })}\n`,
+  );
+}

@@ -27,7 +27,7 @@ function wing(name: string, rows: readonly (readonly string[])[]): FolderRule[] 
   );
 }
 
-const listenersSee = ['worker/transport', 'worker/policy', 'worker/broker', 'worker/routes'];
+const aboveBroker = ['worker/transport', 'worker/policy', 'worker/broker'];
 
 export const folderRules: readonly FolderRule[] = [
   { folder: 'common/base', mayImport: [] },
@@ -39,24 +39,21 @@ export const folderRules: readonly FolderRule[] = [
     mayImport: ['common/base', 'common/codec', 'common/config', 'common/ipc'],
   },
 
-  // Faces devices. Nobody names peering and snapshot but main.ts: they are reached through ports.
-  ...wing('worker', [['transport', 'policy', 'store', 'peering', 'snapshot']]),
-  {
-    folder: 'worker/broker',
-    mayImport: [...common, 'worker/transport', 'worker/policy', 'worker/store'],
-  },
-  {
-    folder: 'worker/routes',
-    mayImport: [...common, 'worker/transport', 'worker/policy', 'worker/store', 'worker/broker'],
-  },
-  { folder: 'worker/listeners', mayImport: [...common, ...listenersSee] },
+  // Faces devices. Nobody names snapshot, store and peering but the composition root: they are reached through ports,
+  // and store and peering stand above the broker because they fit its ports.
+  ...wing('worker', [['transport', 'policy', 'snapshot']]),
+  { folder: 'worker/broker', mayImport: [...common, 'worker/transport', 'worker/policy'] },
+  { folder: 'worker/store', mayImport: [...common, 'worker/broker'] },
+  { folder: 'worker/peering', mayImport: [...common, 'worker/policy', 'worker/broker'] },
+  { folder: 'worker/routes', mayImport: [...common, ...aboveBroker, 'worker/store'] },
+  { folder: 'worker/listeners', mayImport: [...common, ...aboveBroker, 'worker/routes'] },
   // main.ts, the composition root, and what it is split into.
   { folder: 'worker', mayImport: [...common, 'worker'] },
 
   // Faces operators.
   ...wing('control', [
-    ['store', 'audit-log'],
-    ['registry'],
+    ['store'],
+    ['audit-log', 'registry'],
     ['ca', 'firmware'],
     ['enrolment', 'revocation', 'rollouts'],
     ['admin', 'snapshot', 'metrics', 'anomaly', 'posture', 'segmentation'],
@@ -66,10 +63,18 @@ export const folderRules: readonly FolderRule[] = [
   { folder: 'coaps', mayImport: common },
   // Starts both wings as processes of their own and must not run their code in its own.
   { folder: 'supervisor', mayImport: common, mayImportTypes: ['worker', 'control'] },
-  // `up` becomes the supervisor; `policy test` decides with the very code that the workers run.
+  // `up` becomes the supervisor; `policy test` decides with the very code that the workers run; `audit-log verify`
+  // works on the files of a gateway that is down.
   {
     folder: 'cli',
-    mayImport: [...common, 'supervisor', 'worker/policy', 'device'],
+    mayImport: [
+      ...common,
+      'supervisor',
+      'worker/policy',
+      'device',
+      'control/audit-log',
+      'control/store',
+    ],
     mayImportTypes: ['control'],
   },
   // Runs on devices: nothing of the gateway but words and codecs.

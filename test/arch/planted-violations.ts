@@ -86,11 +86,11 @@ export const plantedViolations: readonly PlantedTree[] = [
     says: /worker\/peering/,
   },
   {
-    name: 'store imports the value, not the type, of a port',
-    files: pair('worker/store/a.ts', '../broker/ports.ts', 'worker/broker/ports.ts'),
+    name: 'broker imports the store that fits its port',
+    files: pair('worker/broker/a.ts', '../store/b.ts', 'worker/store/b.ts'),
     breaks: 'direction',
-    file: 'worker/store/a.ts',
-    says: /worker\/broker\/ports\.ts/,
+    file: 'worker/broker/a.ts',
+    says: /worker\/store\/b\.ts/,
   },
   {
     name: 'listener imports the composition root',

@@ -2,6 +2,7 @@
  * Control's composition root: opens keys, registry and audit log, and fits the CA, the snapshot publisher, the admin
  * API and the metrics together.
  */
+import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { DatabaseSync } from 'node:sqlite';
 import type { Clock } from '../common/base/clock.ts';
@@ -289,7 +290,8 @@ export class Control {
       type: 'ready',
       keys: {
         storage: key('worker storage'),
-        tickets: key('tls tickets'),
+        // New in each run: no ticket outlives it, and what is recorded today cannot be opened tomorrow.
+        tickets: randomBytes(32).toString('base64'),
         peers: key('worker peers'),
       },
       workers: welcome.workersOverride ?? workerCount(config, availableParallelism()),

@@ -68,6 +68,8 @@ export class Supervisor {
   readonly #workerRestarts = new RestartPolicy();
   readonly #timers = new Set<NodeJS.Timeout>();
   #control: Child | undefined;
+  /** The control that was told to end for an upgrade: its end is no fault. */
+  #retiring: Child | undefined;
   #keys: WorkerKeys | undefined;
   #wanted = 0;
   #drainMs = 10_000;
@@ -134,7 +136,8 @@ export class Supervisor {
         await this.#becomesReady(fresh);
         await this.#drain(old, 'upgrade');
       }
-      // It answers what is under way, ends, and is started again like one that died.
+      // It answers what is under way and ends; the next one is then started.
+      this.#retiring = this.#control;
       this.#toControl({ type: 'drain' });
     } finally {
       this.#replacing = false;
@@ -172,6 +175,11 @@ export class Supervisor {
       // It never served: what it could not do, it will not do the next time either.
       this.#log('fatal', { reason }, 'control could not start');
       this.#finish(1);
+      return;
+    }
+    if (this.#retiring === child) {
+      this.#retiring = undefined;
+      this.#startControl();
       return;
     }
     this.#log('error', { reason }, 'control ended; workers serve on while it is restarted');
@@ -259,7 +267,8 @@ export class Supervisor {
       case 'pong':
         return;
       case 'ready':
-        this.#keys = message.keys;
+        // The first control's keys hold for the whole run: a ticket of one worker is good on every other.
+        this.#keys ??= message.keys;
         this.#wanted = message.workers;
         this.#drainMs = message.drainMs;
         this.#operatorToken ??= message.operatorToken;

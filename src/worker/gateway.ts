@@ -125,6 +125,7 @@ export class Gateway {
         if (found.ok) this.#counters.seen(found.name, clock.now());
         return found;
       },
+      identifyNow: (connection) => identifier.identifyNow(connection),
       claim: (principal, clientId, onTakenOver) =>
         this.#peering.desk.claim(principal, clientId, onTakenOver),
       interestSettled: () => this.#peering.crossing.interestSettled(),
@@ -164,8 +165,11 @@ export class Gateway {
   async drain(reason: 'shutdown' | 'upgrade'): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    this.#tls?.stopAccepting();
-    await this.#mqtt.drain(reason === 'upgrade' ? this.#limits().drainMs * upgradeSpread : 0);
+    const closed = this.#tls?.stopAccepting();
+    const { drainMs } = this.#limits();
+    const spreadMs = reason === 'upgrade' ? drainMs * upgradeSpread : 0;
+    await this.#mqtt.drain(spreadMs, drainMs - spreadMs);
+    await closed;
     clearInterval(this.#reporter);
     this.#report();
     await this.#peering.close();
@@ -221,8 +225,7 @@ export class Gateway {
   #changeTls(tls: TlsMaterial): void {
     this.#authenticator.setAnchors(this.#currentPolicy().document.trustDomain, tls);
     this.#tls?.update(tls);
-    const anchors = new Set(tls.anchors.map(({ name }) => name));
-    this.#mqtt.certificatesRevoked((certificate) => !anchors.has(anchorOf(certificate)));
+    this.#mqtt.trustChanged();
   }
 
   #revokedAmong(serials: ReadonlySet<string> | undefined): (certificate: string) => boolean {

@@ -25,22 +25,30 @@ export class Identifier {
   async identify(connection: SecureConnection): Promise<Identified> {
     const { authenticator, view, registrar } = this.#parts;
     const found = authenticator.authenticate(connection.peerCertificate, connection.verifyError);
-    const subject = found.commonName === '' ? '' : `CN=${printable(found.commonName)}`;
-    if (!found.ok) return { ok: false, detail: found.detail, subject };
+    if (!found.ok) return this.#known(found);
     const { mapping } = found.anchor;
-    if (
+    const isNew =
       view.identity(found.principal) === undefined &&
       mapping.type === 'rule' &&
-      mapping.autoRegister &&
-      connection.peerCertificate !== undefined &&
-      !found.revoked
-    ) {
-      await registrar.register(found.anchor.name, connection.peerCertificate);
-    }
-    return this.#known(found, subject);
+      mapping.autoRegister;
+    if (!isNew || connection.peerCertificate === undefined || found.revoked)
+      return this.#known(found);
+    await registrar.register(found.anchor.name, connection.peerCertificate);
+    // Again, because registering took time in which the certificate may have been revoked.
+    return this.identifyNow(connection);
   }
 
-  #known(found: Extract<Authentication, { ok: true }>, subject: string): Identified {
+  /** From what this worker knows, without asking anybody. */
+  identifyNow(connection: SecureConnection): Identified {
+    const { authenticator } = this.#parts;
+    return this.#known(
+      authenticator.authenticate(connection.peerCertificate, connection.verifyError),
+    );
+  }
+
+  #known(found: Authentication): Identified {
+    const subject = found.commonName === '' ? '' : `CN=${printable(found.commonName)}`;
+    if (!found.ok) return { ok: false, detail: found.detail, subject };
     const identity = this.#parts.view.identity(found.principal);
     if (identity === undefined)
       return { ok: false, detail: 'the identity is not registered', subject };

@@ -238,7 +238,8 @@ const trustAnchor = mapping(
     file: {
       type: 'string',
       kind: 'path',
-      description: 'PEM file with the root and the intermediates that devices omit.',
+      description:
+        'PEM file with the root and every CA that signs the certificates itself; a chain that clients send is not followed.',
     },
     kind: {
       enum: ['device', 'service', 'operator'],
@@ -293,7 +294,7 @@ const limits: Readonly<Record<string, ConfigNode>> = {
   ),
   sourceConnectionsPerSecond: count(
     'New TCP connections per second from one address (IPv4 /32, IPv6 /64), judged before TLS. Keeps one host from buying handshakes.',
-    200,
+    500,
     1,
     1_000_000,
   ),
@@ -304,8 +305,14 @@ const limits: Readonly<Record<string, ConfigNode>> = {
     1_000_000,
   ),
   halfOpen: count(
-    'Handshakes under way at once in one worker. Bounds what strangers can hold.',
+    'Connections of one worker that have not authenticated yet. Bounds what strangers can hold.',
     2_000,
+    1,
+    1_000_000,
+  ),
+  sourceHalfOpen: count(
+    'The same from one address. Keeps one host from taking all of them.',
+    500,
     1,
     1_000_000,
   ),
@@ -332,7 +339,7 @@ const limits: Readonly<Record<string, ConfigNode>> = {
   topicBytes: size('Bytes of a topic or filter. Bounds the topic tree.', '512B'),
   topicLevels: count('Levels of a topic or filter. Bounds matching.', 16, 1, 1_000),
   keepAlive: duration(
-    'Longest keep-alive; a client that asks for more, or for none, gets this. Finds dead peers.',
+    'Longest keep-alive; an MQTT 5 client that asks for more, or for none, is given this. 3.1.1 has no way to be told and keeps what it asked for. Finds dead peers.',
     '600s',
   ),
   receiveMaximum: count(
@@ -355,6 +362,16 @@ const limits: Readonly<Record<string, ConfigNode>> = {
     1_000_000,
   ),
   retainedBytesPerIdentity: size('Bytes of the retained messages of one identity.', '256KiB'),
+  controlPacketsPerSecond: count(
+    'Packets other than PUBLISH from one connection. Ends a client that floods with pings.',
+    200,
+    1,
+    1_000_000,
+  ),
+  stalled: duration(
+    'How long bytes may wait for a peer that reads none of them. Ends connections whose reader is gone.',
+    '30s',
+  ),
   ratePause: duration(
     'How long an MQTT 3.1.1 client that is too fast is held back before it is disconnected; 3.1.1 has no code to refuse one message with.',
     '10s',

@@ -59,8 +59,10 @@ export interface LimitsDocument {
   /** TCP connections per second and at once from one source address (IPv4 /32, IPv6 /64), judged before TLS. */
   readonly sourceConnectionsPerSecond: number;
   readonly sourceConnections: number;
-  /** Handshakes under way at once in one worker. */
+  /** Connections of one worker that have not authenticated yet. */
   readonly halfOpen: number;
+  /** The same from one source address. */
+  readonly sourceHalfOpen: number;
   readonly handshakeMs: number;
   /** From the end of the handshake to a complete CONNECT. */
   readonly connectMs: number;
@@ -77,6 +79,10 @@ export interface LimitsDocument {
   readonly outboundMessages: number;
   readonly retainedPerIdentity: number;
   readonly retainedBytesPerIdentity: number;
+  /** Packets other than PUBLISH that one connection may send per second. */
+  readonly controlPacketsPerSecond: number;
+  /** How long bytes may wait for a peer that reads none of them. */
+  readonly stalledMs: number;
   /** How long a 3.1.1 client that is too fast is held back before its connection is closed. */
   readonly ratePauseMs: number;
   /** Messages refused for their rate in a row before the connection is ended (MQTT 5 DISCONNECT 0x96). */

@@ -43,7 +43,7 @@ export interface TlsMaterial {
 export interface TrustAnchor {
   /** `internal` is our own CA. */
   readonly name: string;
-  /** PEM of the root and every intermediate that clients may omit. */
+  /** PEM of the root and of every CA that signs clients itself; a chain that a client sends is not followed. */
   readonly certificates: readonly string[];
   readonly mapping: AnchorMapping;
 }

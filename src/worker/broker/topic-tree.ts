@@ -38,10 +38,16 @@ export class TopicTree<K, V> {
   /** Grows when a filter comes or goes; members of a filter come and go without it. */
   #generation = 0;
   #filters = 0;
+  #nodes = 1;
 
   /** Filters with at least one member. */
   get size(): number {
     return this.#filters;
+  }
+
+  /** What the filters cost: levels that they do not share, and the root. */
+  get nodes(): number {
+    return this.#nodes;
   }
 
   /** Adds or replaces. @returns what `key` had under this filter before. `filter` MUST be valid. */
@@ -50,7 +56,7 @@ export class TopicTree<K, V> {
     const rest = levels[levels.length - 1] === '#';
     if (rest) levels.pop();
     let node = this.#root;
-    for (const level of levels) node = descend(node, level);
+    for (const level of levels) node = this.#descend(node, level);
     let members = rest ? node.rest : node.members;
     if (members === undefined) {
       members = new Map();
@@ -83,7 +89,7 @@ export class TopicTree<K, V> {
     else last.members = undefined;
     this.#generation += 1;
     this.#filters -= 1;
-    prune(path, levels);
+    this.#prune(path, levels);
     return true;
   }
 
@@ -109,6 +115,35 @@ export class TopicTree<K, V> {
     if (cached === undefined && this.#cache.size >= cachedTopics) this.#cache.clear();
     this.#cache.set(topic, { generation: this.#generation, found });
     return found;
+  }
+
+  #descend(node: Node<K, V>, level: string): Node<K, V> {
+    const known = child(node, level);
+    if (known !== undefined) return known;
+    const made = newNode<K, V>();
+    this.#nodes += 1;
+    if (level === '+') node.plus = made;
+    else (node.children ??= new Map()).set(level, made);
+    return made;
+  }
+
+  /** Removes nodes without members and children, from the end of the path to the root. */
+  #prune(path: readonly Node<K, V>[], levels: readonly string[]): void {
+    for (let i = path.length - 1; i > 0; i -= 1) {
+      const node = path[i];
+      const parent = path[i - 1];
+      const level = levels[i - 1];
+      if (node === undefined || parent === undefined || level === undefined) return;
+      if (node.children !== undefined || node.plus !== undefined) return;
+      if (node.members !== undefined || node.rest !== undefined) return;
+      this.#nodes -= 1;
+      if (level === '+') {
+        parent.plus = undefined;
+        continue;
+      }
+      parent.children?.delete(level);
+      if (parent.children?.size === 0) parent.children = undefined;
+    }
   }
 
   #walk(topic: string): Members<K, V>[] {
@@ -145,31 +180,4 @@ function newNode<K, V>(): Node<K, V> {
 
 function child<K, V>(node: Node<K, V> | undefined, level: string): Node<K, V> | undefined {
   return level === '+' ? node?.plus : node?.children?.get(level);
-}
-
-function descend<K, V>(node: Node<K, V>, level: string): Node<K, V> {
-  const known = child(node, level);
-  if (known !== undefined) return known;
-  const made = newNode<K, V>();
-  if (level === '+') node.plus = made;
-  else (node.children ??= new Map()).set(level, made);
-  return made;
-}
-
-/** Removes nodes without members and children, from the end of the path to the root. */
-function prune<K, V>(path: readonly Node<K, V>[], levels: readonly string[]): void {
-  for (let i = path.length - 1; i > 0; i -= 1) {
-    const node = path[i];
-    const parent = path[i - 1];
-    const level = levels[i - 1];
-    if (node === undefined || parent === undefined || level === undefined) return;
-    if (node.children !== undefined || node.plus !== undefined) return;
-    if (node.members !== undefined || node.rest !== undefined) return;
-    if (level === '+') {
-      parent.plus = undefined;
-      continue;
-    }
-    parent.children?.delete(level);
-    if (parent.children?.size === 0) parent.children = undefined;
-  }
 }

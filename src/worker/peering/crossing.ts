@@ -49,7 +49,7 @@ export class MeshCrossing implements Crossing, PeerListener {
   /** Not announced yet: filter → whether we want it. */
   #news = new Map<string, boolean>();
   #change = 0;
-  #waiters = new Set<Waiter>();
+  readonly #waiters = new Set<Waiter>();
   #batched: number[] = [];
   #dropped = 0;
 

@@ -145,7 +145,7 @@ export class IdentityDesk implements PeerListener {
 
   onUp(slot: number): void {
     const { view } = this.#peers;
-    if (view !== undefined && view.slots.includes(slot)) {
+    if (view?.slots.includes(slot) === true) {
       const its = [...this.#identities.values()].filter(
         ({ principal }) => homeOf(principal, view.slots) === slot,
       );
@@ -189,6 +189,7 @@ export class IdentityDesk implements PeerListener {
       principal: claim.principal,
       clientId: claim.clientId,
       claim: this.#claimedLast,
+      loan: this.#identities.get(claim.principal)?.loan,
       leftMs,
     };
     this.#peers.call(home, 'claim', word, leftMs, (reply) => {
@@ -198,7 +199,7 @@ export class IdentityDesk implements PeerListener {
 
   /** Tries again when the members change, and soon in any case. */
   #later(claim: OpenClaim, leftMs: number): void {
-    claim.retry = setTimeout(() => this.#try(claim), Math.min(leftMs, retryMs));
+    claim.retry = setTimeout(() => this.#try(claim), Math.max(1, Math.min(leftMs, retryMs)));
   }
 
   #retryAll(): void {
@@ -291,12 +292,12 @@ export class IdentityDesk implements PeerListener {
 
   #lent(from: number, principal: PrincipalName, loan: Loan): void {
     const identity = this.#identities.get(principal);
-    if (identity !== undefined && identity.home === from) this.#take(identity, loan);
+    if (identity?.home === from) this.#take(identity, loan);
   }
 
+  /** What is still there of an earlier loan counts on: the home lends anew when it cannot tell. */
   #take(identity: Identity, loan: Loan): void {
     identity.loan = loan.id;
-    identity.budget = new IdentityBudget();
     identity.budget.absorb(loan.levels, this.#clock.monotonic());
   }
 

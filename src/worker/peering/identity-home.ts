@@ -68,7 +68,7 @@ export class IdentityHome implements PeerListener {
   /** Counts the links to a worker: a claim that came over an earlier one is nobody's. */
   readonly #linkOf = new Map<number, number>();
   /** Woken by whatever may let a claim go on. */
-  #waiting = new Set<() => void>();
+  readonly #waiting = new Set<() => void>();
   #epoch = 0;
   #closed = false;
 
@@ -99,6 +99,8 @@ export class IdentityHome implements PeerListener {
       const answer = (): void => {
         const ledger = this.#ledgers.get(word.principal);
         if (ledger?.lentTo(from) === true) {
+          // It would not ask if it knew of the loan.
+          this.#lendBack(ledger, from);
           reply({ answer: 'local' });
           return;
         }
@@ -152,7 +154,7 @@ export class IdentityHome implements PeerListener {
   onUp(slot: number): void {
     this.#linkOf.set(slot, (this.#linkOf.get(slot) ?? 0) + 1);
     const { view } = this.#peers;
-    if (view !== undefined && view.slots.includes(slot)) {
+    if (view?.slots.includes(slot) === true) {
       const its = [...this.#ledgers.values()].filter(
         ({ principal }) => homeOf(principal, view.slots) === slot,
       );
@@ -243,7 +245,12 @@ export class IdentityHome implements PeerListener {
         await this.#evict(ledger, clientId, older.slot, older.epoch, deadline);
         continue;
       }
-      if (ledger.sessions.size >= this.#sessionsPerIdentity()) return { status: 'quota' };
+      if (ledger.sessions.size >= this.#sessionsPerIdentity()) {
+        if ([...ledger.workers()].every((slot) => this.#linked(slot))) return { status: 'quota' };
+        // Some of these sessions may have ended with their worker, or while it could not tell.
+        await this.#change(deadline);
+        continue;
+      }
       const borrower = ledger.borrowerInTheWayOf(from);
       if (borrower !== undefined) {
         await this.#recall(ledger, borrower, deadline);
@@ -258,7 +265,9 @@ export class IdentityHome implements PeerListener {
     this.#cooling.delete(ledger.principal);
     ledger.sessions.set(word.clientId, { slot: from, epoch, claim: word.claim });
     const alone = ledger.servingAlone() === from;
-    const loan = alone && !ledger.lentTo(from) ? this.#lend(ledger, from) : undefined;
+    // What was lent to it may have come to a desk without a session, and been lost.
+    const has = word.loan !== undefined && word.loan === ledger.loans.get(from);
+    const loan = alone && !has ? this.#lend(ledger, from) : undefined;
     return { status: 'granted', epoch, loan };
   }
 
@@ -266,6 +275,12 @@ export class IdentityHome implements PeerListener {
     const loan = { id: this.#nextEpoch(), levels: ledger.budget.levels(this.#clock.monotonic()) };
     ledger.loans.set(to, loan.id);
     return loan;
+  }
+
+  /** Lost with the link, the loan is found missing when the desk attaches again. */
+  #lendBack(ledger: Ledger, to: number): void {
+    const { principal } = ledger;
+    this.#peers.notify(to, 'lend', { principal, loan: this.#lend(ledger, to) });
   }
 
   /** After this the session has ended, or it has to be tried again. */
@@ -316,8 +331,7 @@ export class IdentityHome implements PeerListener {
       this.#peers.call(slot, type, body, Math.max(0, Math.min(deadline - now, wordMs)), resolve);
     });
     if (reply === undefined) {
-      const linked = slot === this.#peers.slot || this.#peers.linked.has(slot);
-      await this.#change(linked ? Math.min(deadline, now + pauseMs) : deadline);
+      await this.#change(this.#linked(slot) ? Math.min(deadline, now + pauseMs) : deadline);
       return undefined;
     }
     const parsed = parseReturned(reply);
@@ -358,9 +372,7 @@ export class IdentityHome implements PeerListener {
         () => this.#review(this.#ledgers.get(principal)),
       );
     } else if (alone !== undefined && !ledger.lentTo(alone)) {
-      const loan = this.#lend(ledger, alone);
-      // Lost with the link, the loan is found missing when the desk attaches again.
-      this.#peers.notify(alone, 'lend', { principal, loan });
+      this.#lendBack(ledger, alone);
     }
     this.#answerAsks(ledger);
   }
@@ -421,9 +433,17 @@ export class IdentityHome implements PeerListener {
   }
 
   #settle(): void {
+    const { view } = this.#peers;
     const touched = this.#settlement.settle();
-    if (touched === undefined) return;
-    for (const principal of touched) this.#review(this.#ledgers.get(principal));
+    if (view === undefined || touched === undefined) return;
+    for (const principal of touched) {
+      const ledger = this.#ledgers.get(principal);
+      const home = homeOf(principal, view.slots);
+      if (ledger === undefined || home === undefined) continue;
+      // Attached under an earlier view, by a worker that had not heard of this one yet.
+      if (home === this.#peers.slot) this.#review(ledger);
+      else this.#handOver(home, view, [ledger]);
+    }
     this.#wake();
   }
 
@@ -453,10 +473,13 @@ export class IdentityHome implements PeerListener {
     return this.#settlement.knows(principal);
   }
 
+  #linked(slot: number): boolean {
+    return slot === this.#peers.slot || this.#peers.linked.has(slot);
+  }
+
   /** Whether the worker's process may still be there. */
   #present(slot: number): boolean {
-    const { view, slot: self, linked } = this.#peers;
-    return slot === self || linked.has(slot) || view?.slots.includes(slot) === true;
+    return this.#linked(slot) || this.#peers.view?.slots.includes(slot) === true;
   }
 
   #nextEpoch(): number {

@@ -51,6 +51,8 @@ export class Mesh implements Peers {
   readonly #dialling = new Map<number, { readonly generation: number; timer?: NodeJS.Timeout }>();
   #members = new Map<number, Member>();
   #view: View | undefined;
+  /** The highest generation that was ever a member. */
+  #newest = 0;
   #toSelf: (() => void)[] = [];
   #closed = false;
 
@@ -100,8 +102,11 @@ export class Mesh implements Peers {
       if (slot > this.slot && !this.#dialling.has(slot)) this.#dial({ slot, generation }, 0);
     }
     const sorted = members.toSorted((a, b) => a.slot - b.slot);
+    this.#newest = Math.max(this.#newest, ...members.map(({ generation }) => generation));
+    const names = sorted.map(({ slot, generation }) => `${slot}:${generation}`);
     const view: View = {
-      id: sorted.map(({ slot, generation }) => `${slot}:${generation}`).join(),
+      // With the newest that ever was: one that came and went leaves the same members, but not the same view.
+      id: `${names.join()} ${this.#newest}`,
       slots: sorted.map(({ slot }) => slot),
     };
     if (view.id === this.#view?.id) return;
@@ -157,8 +162,8 @@ export class Mesh implements Peers {
     if (this.#closed) return;
     this.#closed = true;
     for (const { timer } of this.#dialling.values()) clearTimeout(timer);
-    for (const link of [...this.#unproven]) link.close('closing');
-    for (const { link } of [...this.#links.values()]) link.close('closing');
+    for (const link of this.#unproven) link.close('closing');
+    for (const { link } of this.#links.values()) link.close('closing');
     if (!this.#server.listening) return;
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve());

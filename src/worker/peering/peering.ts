@@ -25,22 +25,22 @@ export interface PeeringOptions {
 export class Peering {
   readonly crossing: MeshCrossing;
   readonly desk: IdentityDesk;
+  readonly home: IdentityHome;
   readonly #mesh: Mesh;
-  readonly #home: IdentityHome;
   #sweeper: NodeJS.Timeout | undefined;
 
   constructor(options: PeeringOptions) {
     this.#mesh = new Mesh(options);
     this.crossing = new MeshCrossing(this.#mesh);
     const { clock, sessionsPerIdentity } = options;
-    this.#home = new IdentityHome({ peers: this.#mesh, clock, sessionsPerIdentity });
+    this.home = new IdentityHome({ peers: this.#mesh, clock, sessionsPerIdentity });
     this.desk = new IdentityDesk({ peers: this.#mesh, clock });
   }
 
   /** Listens for the other workers. Resolves when they can connect. @throws SallyportError `io` */
   async start(): Promise<void> {
     await this.#mesh.start();
-    this.#sweeper = setInterval(() => this.#home.sweep(), sweepEveryMs).unref();
+    this.#sweeper = setInterval(() => this.home.sweep(), sweepEveryMs).unref();
   }
 
   /** The live workers, this one among them unless it drains. */
@@ -52,7 +52,7 @@ export class Peering {
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.desk.close();
-    this.#home.close();
+    this.home.close();
     await this.#mesh.close();
   }
 }

@@ -2,7 +2,7 @@
 
 /** The live workers, as the supervisor names them: among these every identity has its home. */
 export interface View {
-  /** Equal when the members are. */
+  /** Equal on two workers when they have seen the same members come and go. */
   readonly id: string;
   readonly slots: readonly number[];
 }

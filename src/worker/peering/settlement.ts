@@ -21,7 +21,7 @@ export class Settlement {
   /** Worker and part → the view of which it said that it was done. */
   readonly #done = new Map<string, string>();
   #touched = new Set<PrincipalName>();
-  #waiting: (() => void)[] = [];
+  readonly #waiting: (() => void)[] = [];
 
   constructor(self: number) {
     this.#self = self;

@@ -14,6 +14,8 @@ export interface ClaimWord {
   readonly clientId: string;
   /** Unique for this desk. */
   readonly claim: number;
+  /** What the desk has of the identity's budget already. */
+  readonly loan: number | undefined;
   /** How long the desk waits for the answer. */
   readonly leftMs: number;
 }
@@ -22,7 +24,7 @@ export type ClaimReply =
   | {
       readonly status: 'granted';
       readonly epoch: number;
-      /** The budget, when this worker is the only one that serves the identity and does not have it yet. */
+      /** The budget, when this worker is the only one that serves the identity and did not say that it has it. */
       readonly loan: Loan | undefined;
     }
   | { readonly status: 'quota' | 'busy' | 'elsewhere' };
@@ -171,11 +173,12 @@ function parseLoan(value: unknown): Loan | null | undefined {
 }
 
 export function parseClaim(body: unknown): ClaimWord | undefined {
-  const { principal: name, clientId, claim, leftMs } = fieldsOf(body);
+  const { principal: name, clientId, claim, loan, leftMs } = fieldsOf(body);
   const principal = asPrincipal(name);
   if (principal === undefined || !isClientId(clientId)) return undefined;
   if (!isCount(claim) || !isAmount(leftMs)) return undefined;
-  return { principal, clientId, claim, leftMs };
+  if (loan !== undefined && !isCount(loan)) return undefined;
+  return { principal, clientId, claim, loan, leftMs };
 }
 
 export function parseClaimReply(body: unknown): ClaimReply | undefined {

@@ -14,6 +14,7 @@ const limitNames: Readonly<Record<keyof LimitsDocument, true>> = {
   sourceConnectionsPerSecond: true,
   sourceConnections: true,
   halfOpen: true,
+  sourceHalfOpen: true,
   handshakeMs: true,
   connectMs: true,
   connectBytes: true,
@@ -30,6 +31,8 @@ const limitNames: Readonly<Record<keyof LimitsDocument, true>> = {
   retainedBytesPerIdentity: true,
   ratePauseMs: true,
   rateRefusals: true,
+  controlPacketsPerSecond: true,
+  stalledMs: true,
   drainMs: true,
   maxSnapshotAgeMs: true,
 };

@@ -42,6 +42,8 @@ export class SnapshotView {
   #revoked = new Set<string>();
   #epoch = 0;
   #seq = 0;
+  /** How old the snapshot was when it was last confirmed, and when that was by a clock that nobody sets. */
+  #ageWhenConfirmedMs = 0;
   #confirmedAt = 0;
 
   constructor(clock: Clock, listener: SnapshotListener) {
@@ -60,7 +62,8 @@ export class SnapshotView {
   /** False when nobody new may be let in: no snapshot yet, or control has not confirmed it for too long. */
   fresh(): boolean {
     if (this.#snapshot === undefined) return false;
-    return this.#clock.now() - this.#confirmedAt <= this.#snapshot.policy.limits.maxSnapshotAgeMs;
+    const ageMs = this.#ageWhenConfirmedMs + (this.#clock.monotonic() - this.#confirmedAt);
+    return ageMs <= this.#snapshot.policy.limits.maxSnapshotAgeMs;
   }
 
   identity(name: PrincipalName): LiveIdentity | undefined {
@@ -71,11 +74,13 @@ export class SnapshotView {
     return this.#revoked.has(`${anchor}:${serialHex}`);
   }
 
-  /** @throws what a listener threw; the view is then as it was. */
+  /** @throws what a listener threw: standing has then changed as told, the rest is the last that was good. */
   apply(frame: Frame, message: ControlToWorker): Applied {
     switch (message.type) {
       case 'snapshot':
         if (frame.kind !== frameKinds.snapshot) return 'ignored';
+        // Sent before what is already known: taking it would undo revocations.
+        if (frame.epoch === this.#epoch && frame.seq < this.#seq) return 'ignored';
         this.#replace(message.snapshot);
         break;
       case 'delta':
@@ -99,9 +104,9 @@ export class SnapshotView {
     return 'applied';
   }
 
-  /** A clock that was set back must not make an old snapshot look fresh for ever, nor a new one stale. */
   #confirm(issuedAt: number): void {
-    this.#confirmedAt = Math.min(issuedAt, this.#clock.now());
+    this.#ageWhenConfirmedMs = Math.max(0, this.#clock.now() - issuedAt);
+    this.#confirmedAt = this.#clock.monotonic();
   }
 
   #replace(snapshot: Snapshot): void {
@@ -119,38 +124,26 @@ export class SnapshotView {
     this.#identities = identities;
     this.#revoked = new Set(snapshot.revokedSerials);
     this.#snapshot = snapshot;
-    this.#listener.onTls(snapshot.tls);
-    this.#listener.onLogLevel(snapshot.logLevel);
-    this.#listener.onIdentities(undefined);
-    this.#listener.onRevokedSerials(undefined);
+    try {
+      this.#listener.onTls(snapshot.tls);
+      this.#listener.onLogLevel(snapshot.logLevel);
+    } finally {
+      // Whatever became of the rest: who has lost his standing goes.
+      this.#listener.onIdentities(undefined);
+      this.#listener.onRevokedSerials(undefined);
+    }
   }
 
+  /** Standing first: a policy or a certificate that is refused must not keep a revocation from its effect. */
   #change(snapshot: Snapshot, changes: readonly SnapshotChange[]): void {
     const names = new Set<PrincipalName>();
     const serials = new Set<string>();
+    for (const change of changes) this.#changeIdentities(change, names, serials);
+    if (names.size > 0) this.#listener.onIdentities(names);
+    if (serials.size > 0) this.#listener.onRevokedSerials(serials);
     let next = snapshot;
     for (const change of changes) {
       switch (change.type) {
-        case 'identity': {
-          const live = this.#identities.get(change.entry.name);
-          if (live === undefined) this.#identities.set(change.entry.name, recordOf(change.entry));
-          else update(live, change.entry);
-          names.add(change.entry.name);
-          break;
-        }
-        case 'identity-gone': {
-          const live = this.#identities.get(change.name);
-          if (live !== undefined) live.standing = 'revoked';
-          this.#identities.delete(change.name);
-          names.add(change.name);
-          break;
-        }
-        case 'revoked':
-          for (const serial of change.serials) {
-            this.#revoked.add(serial);
-            serials.add(serial);
-          }
-          break;
         case 'policy':
           this.#listener.onPolicy(change.policy);
           next = { ...next, policy: change.policy };
@@ -163,11 +156,32 @@ export class SnapshotView {
           this.#listener.onLogLevel(change.level);
           next = { ...next, logLevel: change.level };
           break;
+        case 'identity':
+        case 'identity-gone':
+        case 'revoked':
+          break;
       }
     }
     this.#snapshot = next;
-    if (names.size > 0) this.#listener.onIdentities(names);
-    if (serials.size > 0) this.#listener.onRevokedSerials(serials);
+  }
+
+  #changeIdentities(change: SnapshotChange, names: Set<PrincipalName>, serials: Set<string>): void {
+    if (change.type === 'identity') {
+      const live = this.#identities.get(change.entry.name);
+      if (live === undefined) this.#identities.set(change.entry.name, recordOf(change.entry));
+      else update(live, change.entry);
+      names.add(change.entry.name);
+    } else if (change.type === 'identity-gone') {
+      const live = this.#identities.get(change.name);
+      if (live !== undefined) live.standing = 'revoked';
+      this.#identities.delete(change.name);
+      names.add(change.name);
+    } else if (change.type === 'revoked') {
+      for (const serial of change.serials) {
+        this.#revoked.add(serial);
+        serials.add(serial);
+      }
+    }
   }
 }
 

@@ -14,14 +14,14 @@ export interface MadeStore {
 
 /** @param makeStore an empty store that tells the time by `clock`. */
 export function keyValueStoreContract(
-  name: string,
+  backend: string,
   makeStore: (clock: Clock) => Promise<MadeStore> | MadeStore,
 ): void {
   const it = (
     behaviour: string,
     body: (store: KeyValueStore, hands: { now: number }) => Promise<void>,
   ): void => {
-    test(`${name}: ${behaviour}`, async () => {
+    void test(`${backend}: ${behaviour}`, async () => {
       const hands = { now: 1_000_000 };
       const made = await makeStore({ now: () => hands.now, monotonic: () => hands.now });
       try {

@@ -31,7 +31,7 @@ test('the files are closed to others under any umask, also those that were open 
     await LmdbEnvironment.open(options).close();
     writeFileSync(join(directory, 'left-open'), '', { mode: 0o666 });
     await LmdbEnvironment.open(options).close();
-    assert.equal(process.umask(), 0, 'the umask of the process is left alone');
+    assert.equal(process.umask(0), 0, 'the umask of the process is left alone');
     assert.equal(statSync(directory).mode & 0o777, 0o700);
     for (const name of ['data.mdb', 'lock.mdb', 'left-open']) {
       assert.equal(statSync(join(directory, name)).mode & 0o777, 0o600, name);

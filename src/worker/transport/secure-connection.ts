@@ -12,6 +12,8 @@ export interface SecureConnection {
   readonly resumed: boolean;
   readonly protocol: string;
   readonly cipher: string;
+  /** The peer has authenticated: it no longer counts as half-open. */
+  authenticated(): void;
   /** Set by the listener before it returns from `onSecure`. Chunks are owned by the receiver. */
   onData: (chunk: Buffer) => void;
   /** Everything written has been handed to the kernel. */

@@ -12,6 +12,7 @@ function setUp(
       sourceConnectionsPerSecond: 100,
       sourceConnections: 3,
       halfOpen: 10,
+      sourceHalfOpen: 10,
       sessions: 100,
       ...limits,
     }),
@@ -35,7 +36,16 @@ test('connections are counted by source until they leave, once each', () => {
   assert.equal(admission.enter('192.0.2.1'), 'source-connections');
 });
 
-test('a handshake is half-open until it is done or gone, and only so many are at once', () => {
+test('one source cannot take every half-open place', () => {
+  const { admission, enter } = setUp({ sourceHalfOpen: 2 });
+  const [first] = [enter('192.0.2.1'), enter('192.0.2.1')];
+  assert.equal(admission.enter('192.0.2.1'), 'source-half-open');
+  enter('192.0.2.2');
+  first?.established();
+  enter('192.0.2.1');
+});
+
+test('a connection is half-open until it is done or gone, and only so many are at once', () => {
   const { admission, enter } = setUp({ halfOpen: 2 });
   const first = enter('192.0.2.1');
   const second = enter('192.0.2.2');

@@ -8,7 +8,9 @@ export interface AdmissionLimits {
   /** One second's worth may come at once: a site whose power is back connects together. */
   readonly sourceConnectionsPerSecond: number;
   readonly sourceConnections: number;
+  /** Connections that have not authenticated yet: in all, and from one source. */
   readonly halfOpen: number;
+  readonly sourceHalfOpen: number;
   /** Connections that this worker holds at once. */
   readonly sessions: number;
 }
@@ -20,6 +22,7 @@ export interface AdmissionPorts {
 
 interface Source {
   open: number;
+  halfOpen: number;
   /** Start of the second that `count` counts; `previous` is the one before it. */
   windowStart: number;
   count: number;
@@ -34,6 +37,7 @@ export class SourceAdmission {
   readonly #sources = new Map<string, Source>();
   #halfOpen = 0;
   #open = 0;
+  #forgotAt = Number.NEGATIVE_INFINITY;
 
   constructor(ports: AdmissionPorts) {
     this.#ports = ports;
@@ -57,18 +61,21 @@ export class SourceAdmission {
     let source = this.#sources.get(key);
     if (source === undefined) {
       if (this.#sources.size >= maxSources && !this.#forgetIdle(now)) return 'sources';
-      source = { open: 0, windowStart: now, count: 0, previous: 0 };
+      source = { open: 0, halfOpen: 0, windowStart: now, count: 0, previous: 0 };
       this.#sources.set(key, source);
     }
     const entered = source;
     if (recent(entered, now) >= limits.sourceConnectionsPerSecond) return 'source-rate';
     if (entered.open >= limits.sourceConnections) return 'source-connections';
+    if (entered.halfOpen >= limits.sourceHalfOpen) return 'source-half-open';
     entered.count += 1;
     entered.open += 1;
+    entered.halfOpen += 1;
     this.#open += 1;
     this.#halfOpen += 1;
     return new Place(
       () => {
+        entered.halfOpen -= 1;
         this.#halfOpen -= 1;
       },
       () => {
@@ -80,6 +87,9 @@ export class SourceAdmission {
 
   /** Drops sources that have nothing open and nothing to remember. @returns false when none could be dropped. */
   #forgetIdle(now: number): boolean {
+    // Walking the table for each of a flood's connections would be the attack.
+    if (now - this.#forgotAt < 1_000) return false;
+    this.#forgotAt = now;
     const before = this.#sources.size;
     for (const [key, source] of this.#sources) {
       if (source.open === 0 && now - source.windowStart > 2_000) this.#sources.delete(key);
@@ -100,7 +110,7 @@ function recent(source: Source, now: number): number {
   return source.count + Math.floor(source.previous * (1 - elapsed));
 }
 
-/** What one admitted connection holds: a half-open place until its handshake is done, an open one until it closes. */
+/** What one admitted connection holds: a half-open place until its peer has authenticated, an open one until it closes. */
 export class Place {
   readonly #established: () => void;
   readonly #left: () => void;

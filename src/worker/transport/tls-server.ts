@@ -14,6 +14,8 @@ import { Place } from './source-admission.ts';
 import type { SourceAdmission } from './source-admission.ts';
 import { tlsOptions } from './tls-settings.ts';
 
+const halfClosedMs = 500;
+
 export interface TlsListenerOptions {
   readonly name: string;
   readonly material: TlsMaterial;
@@ -87,10 +89,13 @@ export class TlsListener {
     this.#tls.setSecureContext(tlsOptions(material, this.#options.ticketSecret));
   }
 
-  /** Stops accepting; what is established lives on. */
-  stopAccepting(): void {
-    this.#tcp.close();
+  /** Stops accepting; what is established lives on. Resolves when the last of it has gone. */
+  stopAccepting(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#tcp.close(() => resolve());
+    });
     for (const socket of this.#handshaking) socket.destroy();
+    return closed;
   }
 
   #accept(socket: Socket): void {
@@ -99,7 +104,7 @@ export class TlsListener {
     const entered = place instanceof Place;
     const refusal = judge(entered ? undefined : place);
     if (!entered || refusal !== undefined) {
-      count(`admission_refused{reason="${refusal ?? 'unknown'}"}`);
+      count(`admission_refused{reason="${entered ? 'policy' : place}"}`);
       if (entered) place.leave();
       socket.resetAndDestroy();
       return;
@@ -117,13 +122,14 @@ export class TlsListener {
 
   #secure(socket: TLSSocket): void {
     const tcp = rawSocketOf(socket);
-    if (tcp !== undefined) {
-      this.#handshaking.delete(tcp);
-      places.get(tcp)?.established();
-    }
+    if (tcp !== undefined) this.#handshaking.delete(tcp);
     this.#options.count('tls_handshakes');
     if (socket.isSessionReused()) this.#options.count('tls_resumptions');
-    const connection = new TlsConnection(socket, (run) => this.#guard(socket, run));
+    const connection = new TlsConnection(
+      socket,
+      tcp === undefined ? undefined : places.get(tcp),
+      (run) => this.#guard(socket, run),
+    );
     this.#options.onSecure(connection);
   }
 
@@ -157,6 +163,7 @@ function rawSocketOf(socket: TLSSocket): Socket | undefined {
 
 class TlsConnection implements SecureConnection {
   readonly #socket: TLSSocket;
+  readonly #place: Place | undefined;
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly peerCertificate: Buffer | undefined;
@@ -168,8 +175,9 @@ class TlsConnection implements SecureConnection {
   onDrain: () => void = () => {};
   onClose: () => void = () => {};
 
-  constructor(socket: TLSSocket, guard: (run: () => void) => void) {
+  constructor(socket: TLSSocket, place: Place | undefined, guard: (run: () => void) => void) {
     this.#socket = socket;
+    this.#place = place;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.remotePort = socket.remotePort ?? 0;
     this.peerCertificate = socket.getPeerX509Certificate()?.raw;
@@ -181,8 +189,13 @@ class TlsConnection implements SecureConnection {
     socket.on('data', (chunk: Buffer) => guard(() => this.onData(chunk)));
     socket.on('drain', () => guard(() => this.onDrain()));
     socket.on('error', () => socket.destroy());
-    socket.on('end', () => socket.end());
+    // A peer that has stopped sending gets what waits for it, in bounded time.
+    socket.on('end', () => this.end(halfClosedMs));
     socket.once('close', () => guard(() => this.onClose()));
+  }
+
+  authenticated(): void {
+    this.#place?.established();
   }
 
   get pendingBytes(): number {

@@ -4,6 +4,7 @@
  */
 import type { DenyCode } from '../../../common/base/errors.ts';
 import { SallyportError } from '../../../common/base/errors.ts';
+import { LogBudget } from '../../../common/base/log-budget.ts';
 import { MqttDecoder } from '../../../common/codec/mqtt/decoder.ts';
 import { encode } from '../../../common/codec/mqtt/encoder.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
@@ -24,35 +25,49 @@ import { asConnackCode, codeOfViolation, ReturnCode, wireReasons } from './wire.
 
 /** A peer that does not close after our DISCONNECT is cut off; standing changes allow one second in all. */
 const closeLimitMs = 500;
+/** Lines of log that one connection may cause per second. */
+const linesPerSecond = 1;
+
+/** What the listener does for its connections. */
+export interface ConnectionOwner {
+  readonly flusher: Flusher;
+  /** The log's share of everything that peers can cause. */
+  readonly logBudget: LogBudget;
+  /** What a peer that has not authenticated can cause; a share of its own, so that strangers silence nobody. */
+  readonly strangersLogBudget: LogBudget;
+  ended(connection: MqttConnection): void;
+}
 
 export class MqttConnection implements MqttPeer<Session> {
   readonly ports: MqttPorts;
   readonly transport: SecureConnection;
   readonly outbox: Outbox;
   readonly #decoder: MqttDecoder;
-  readonly #onEnd: (connection: MqttConnection) => void;
+  readonly #owner: ConnectionOwner;
   readonly #openedAt: number;
+  readonly #logBudget: LogBudget;
   #heardAt: number;
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
   #keepAliveMs = 0;
+  /** Packets other than PUBLISH since the last tick. */
+  #controlPackets = 0;
+  /** Bytes that the peer's side had taken when it last took any, and when that was seen. */
+  #takenBytes = 0;
+  #takenAt = 0;
   #session: Session | undefined;
   subject = '';
 
-  constructor(
-    ports: MqttPorts,
-    transport: SecureConnection,
-    flusher: Flusher,
-    onEnd: (connection: MqttConnection) => void,
-  ) {
+  constructor(ports: MqttPorts, transport: SecureConnection, owner: ConnectionOwner) {
     const limits = ports.limits();
     this.ports = ports;
     this.transport = transport;
-    this.outbox = new Outbox(transport, flusher, limits);
+    this.outbox = new Outbox(transport, owner.flusher, limits, () => ports.clock.now());
     this.#decoder = new MqttDecoder('server', limits);
-    this.#onEnd = onEnd;
+    this.#owner = owner;
     this.#openedAt = ports.clock.monotonic();
     this.#heardAt = this.#openedAt;
+    this.#logBudget = new LogBudget(linesPerSecond, ports.clock);
     transport.onData = (chunk) => this.#receive(chunk);
     transport.onDrain = () => this.outbox.pump();
     transport.onClose = () => this.#ended('the peer closed the connection');
@@ -71,12 +86,20 @@ export class MqttConnection implements MqttPeer<Session> {
   }
 
   send(packet: Packet): void {
-    if (this.#phase !== 'closed') this.outbox.send(encode(packet, this.version));
+    if (this.#phase === 'closed') return;
+    const bytes = encode(packet, this.version);
+    // MQTT-3.1.2-24: what the client cannot take is not sent, and a client that cannot take an answer is no client.
+    if (bytes.length > (this.#session?.maximumPacketSize ?? bytes.length)) {
+      this.endFor('too-large', `${packet.type} exceeds the client's maximum packet size`);
+    } else {
+      this.outbox.send(bytes);
+    }
   }
 
   goLive(session: Session, keepAliveSeconds: number): void {
     this.#phase = 'live';
     this.#session = session;
+    this.transport.authenticated();
     // MQTT 5 §3.1.2.10: one and a half times the keep alive without a packet ends the connection.
     this.#keepAliveMs = keepAliveSeconds * 1_500;
   }
@@ -90,42 +113,77 @@ export class MqttConnection implements MqttPeer<Session> {
   }
 
   endFor(code: DenyCode, detail: string): void {
+    if (this.#phase === 'closed') return;
     this.#logRefusal(code, detail);
     this.disconnect(wireReasons[code].disconnect5, detail);
   }
 
-  disconnect(reasonCode: number, detail: string): void {
+  disconnect(reasonCode: number, detail: string, limitMs: number = closeLimitMs): void {
     if (this.#phase === 'closed') return;
     if (this.#phase === 'live' && this.version === 5) {
-      this.send({ type: 'disconnect', reasonCode, properties: noProperties });
+      const packet = { type: 'disconnect', reasonCode, properties: noProperties } as const;
+      this.outbox.send(encode(packet, 5));
     }
-    this.#close(detail);
+    this.#close(detail, limitMs);
+  }
+
+  run(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  log(fields: object, message: string): void {
+    const { logger } = this.ports;
+    const shared =
+      this.#session === undefined ? this.#owner.strangersLogBudget : this.#owner.logBudget;
+    if (!this.#logBudget.take() || !shared.take()) return;
+    logger.info({ ...fields, ...this.#logBudget.suppressed(), ...shared.suppressed() }, message);
   }
 
   /** Called about once a second. */
   tick(now: number): void {
+    this.#controlPackets = 0;
+    if (this.#phase === 'closed') return;
     if (this.#phase === 'connecting') {
-      if (now - this.#openedAt > this.ports.limits().connectMs) {
-        this.#logRefusal('malformed', 'no CONNECT in time');
-        this.#close('no CONNECT in time');
-      }
+      if (now - this.#openedAt <= this.ports.limits().connectMs) return;
+      this.#logRefusal('malformed', 'no CONNECT in time');
+      this.#close('no CONNECT in time');
       return;
     }
-    if (this.#phase !== 'live') return;
-    if (this.#keepAliveMs > 0 && now - this.#heardAt > this.#keepAliveMs && !this.#busy) {
+    if (this.#stalled(now)) {
+      this.endFor('quota', 'what is sent is not read');
+      return;
+    }
+    // While a packet waits for its answer nothing is read, so silence says nothing of the peer.
+    const silentMs = now - this.#heardAt;
+    if (this.#keepAliveMs > 0 && silentMs > this.#keepAliveMs && !this.#busy) {
       this.ports.count('mqtt_keep_alive_timeouts');
       this.disconnect(ReasonCode.keepAliveTimeout, 'keep alive timeout');
       return;
     }
     const session = this.#session;
     if (session !== undefined && this.ports.clock.now() > session.notAfterMs) {
+      session.dropWill();
       this.endFor('unauthenticated', 'the certificate expired');
     }
   }
 
+  #stalled(now: number): boolean {
+    const pending = this.transport.pendingBytes;
+    const taken = this.outbox.writtenBytes - pending;
+    if (pending === 0 || taken !== this.#takenBytes) {
+      this.#takenBytes = taken;
+      this.#takenAt = now;
+      return false;
+    }
+    return now - this.#takenAt > this.ports.limits().stalledMs;
+  }
+
   #receive(chunk: Buffer): void {
     if (this.#phase === 'closed') return;
-    this.#heardAt = this.ports.clock.monotonic();
     this.#decode(() => this.#decoder.push(chunk));
     this.#drain();
   }
@@ -133,8 +191,14 @@ export class MqttConnection implements MqttPeer<Session> {
   /** Handles packets until there is none, or one of them has to wait; reading stops meanwhile. */
   #drain(): void {
     while (!this.#busy && this.#phase !== 'closed') {
+      if (this.outbox.full) {
+        this.#await(this.outbox.room());
+        return;
+      }
       const packet = this.#decode(() => this.#decoder.next());
       if (packet === undefined) return;
+      // A packet and not a byte of one: what is dribbled in keeps nothing alive.
+      this.#heardAt = this.ports.clock.monotonic();
       const waiting = this.#handle(packet);
       if (waiting !== undefined) this.#await(waiting);
     }
@@ -142,15 +206,17 @@ export class MqttConnection implements MqttPeer<Session> {
 
   #await(waiting: Promise<void>): void {
     this.#busy = true;
-    this.transport.pause();
-    waiting
-      .catch((error: unknown) => this.#failed(error))
-      .finally(() => {
-        this.#busy = false;
-        if (this.#phase === 'closed') return;
-        this.transport.resume();
-        this.#drain();
-      });
+    if (!this.isClosed()) this.transport.pause();
+    void waiting
+      .catch((error: unknown) => this.#fault(error))
+      .then(() =>
+        this.run(() => {
+          this.#busy = false;
+          if (this.#phase === 'closed') return;
+          this.transport.resume();
+          this.#drain();
+        }),
+      );
   }
 
   #decode<T>(step: () => T): T | undefined {
@@ -168,11 +234,8 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#logRefusal(codeOfViolation(error.reasonCode), detail);
     if (this.#phase === 'connecting') {
       // Before its version is known a peer is answered in the version that can say why.
-      this.#connack(
-        error.version ?? 5,
-        asConnackCode(error.reasonCode),
-        connack4Of(error.reasonCode),
-      );
+      const v4 = connack4Of(error.reasonCode);
+      this.#connack(error.version ?? 5, asConnackCode(error.reasonCode), v4);
       this.#close(detail);
       return;
     }
@@ -181,15 +244,26 @@ export class MqttConnection implements MqttPeer<Session> {
 
   #handle(packet: Packet): Promise<void> | undefined {
     const session = this.#session;
-    if (session === undefined) {
-      // The decoder lets nothing but CONNECT come first.
-      return handleConnect(this, packet as Connect);
+    // The decoder lets nothing but CONNECT come first.
+    if (session === undefined) return handleConnect(this, packet as Connect);
+    if (packet.type === 'publish') return handlePublish(this, session, packet);
+    this.#controlPackets += 1;
+    if (packet.type === 'puback' && this.outbox.acknowledged(packet.packetId)) {
+      // The answer to a message of ours: bounded by what is delivered.
+      this.#controlPackets -= 1;
+      return undefined;
     }
+    if (this.#controlPackets > this.ports.limits().controlPacketsPerSecond) {
+      this.endFor('rate', `too many packets of the kind ${packet.type}`);
+      return undefined;
+    }
+    return this.#handleControl(session, packet);
+  }
+
+  #handleControl(session: Session, packet: Packet): Promise<void> | undefined {
     switch (packet.type) {
-      case 'publish':
-        return handlePublish(this, session, packet);
       case 'puback':
-        this.outbox.acknowledged(packet.packetId);
+        // Of a message that is not in flight: MQTT 5 has no answer to it.
         return undefined;
       case 'subscribe':
         return handleSubscribe(this, session, packet);
@@ -200,8 +274,9 @@ export class MqttConnection implements MqttPeer<Session> {
         this.send({ type: 'pingresp' });
         return undefined;
       case 'disconnect':
-        session.disconnected(packet);
-        this.#close('the client disconnected');
+        if (session.disconnected(packet)) this.#close('the client disconnected');
+        else
+          this.disconnect(ReasonCode.protocolError, 'a session expiry that CONNECT had ruled out');
         return undefined;
       case 'pubrel':
         // No QoS 2 exchange is ever open here: MQTT 5 §3.7.2.1.
@@ -229,26 +304,26 @@ export class MqttConnection implements MqttPeer<Session> {
     this.outbox.send(encode(packet, version));
   }
 
-  #failed(error: unknown): void {
-    if (error instanceof SallyportError && error.code !== 'internal') {
-      this.ports.logger.warn(
-        { err: error.message, code: error.code, ...this.#who() },
-        'connection closed',
-      );
-    } else {
-      this.ports.count('internal_errors');
-      const stack = error instanceof Error ? error.stack : String(error);
-      this.ports.logger.error(
-        { err: stack, ...this.#who() },
-        'a connection was closed because of a defect',
-      );
+  /** Whatever went wrong in the code of one connection ends that connection and nothing else. */
+  #fault(error: unknown): void {
+    try {
+      if (error instanceof SallyportError && error.code !== 'internal') {
+        this.log({ err: error.message, code: error.code, ...this.#who() }, 'connection closed');
+      } else {
+        this.ports.count('internal_errors');
+        const stack = error instanceof Error ? error.stack : String(error);
+        const fields = { err: stack, ...this.#who() };
+        this.ports.logger.error(fields, 'a connection was closed because of a defect');
+      }
+      this.disconnect(ReasonCode.unspecifiedError, 'internal error');
+    } catch {
+      this.transport.destroy();
     }
-    this.disconnect(ReasonCode.unspecifiedError, 'internal error');
   }
 
   #logRefusal(code: DenyCode, detail: string): void {
     this.ports.count(`refused{code="${code}"}`);
-    this.ports.logger.info({ code, detail, ...this.#who() }, 'refused');
+    this.log({ code, detail, ...this.#who() }, 'refused');
   }
 
   #who(): object {
@@ -259,10 +334,10 @@ export class MqttConnection implements MqttPeer<Session> {
     };
   }
 
-  #close(detail: string): void {
+  #close(detail: string, limitMs: number = closeLimitMs): void {
     if (this.#phase === 'closed') return;
     this.outbox.flush();
-    this.transport.end(closeLimitMs);
+    this.transport.end(limitMs);
     this.#ended(detail);
   }
 
@@ -271,7 +346,7 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#phase = 'closed';
     this.outbox.close();
     this.#session?.ended(detail);
-    this.#onEnd(this);
+    this.#owner.ended(this);
   }
 }
 

@@ -47,6 +47,9 @@ export function encodedFor(
 
 function propertiesNow(message: Message, nowMs: number): PublishProperties {
   if (message.expiresAt === undefined) return message.properties;
-  const seconds = Math.max(0, Math.ceil((message.expiresAt - nowMs) / 1_000));
+  // Never more than the publisher said, whatever was done to the clock.
+  const most = message.properties.messageExpiryInterval ?? 0;
+  const left = Math.ceil((message.expiresAt - nowMs) / 1_000);
+  const seconds = Math.min(most, Math.max(0, left));
   return { ...message.properties, messageExpiryInterval: seconds };
 }

@@ -3,18 +3,17 @@
  * principal, and a user name or password is no proof of anything here.
  */
 import { randomUUID } from 'node:crypto';
-import { SallyportError } from '../../../common/base/errors.ts';
-import type { DenyCode } from '../../../common/base/errors.ts';
-import { isPrincipalId, principalParts } from '../../../common/base/principal.ts';
-import type { PrincipalKind, PrincipalName } from '../../../common/base/principal.ts';
+import type { DenyCode, SallyportError } from '../../../common/base/errors.ts';
+import { isPrincipalId } from '../../../common/base/principal.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
 import type { Connect, ConnackProperties } from '../../../common/codec/mqtt/packets.ts';
 import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
-import type { Decision } from '../../policy/decision.ts';
-import type { IdentityRecord, RateBudget, Subject } from '../../policy/ports.ts';
+import { deny } from '../../policy/decision.ts';
+import type { Deny } from '../../policy/decision.ts';
 import type { MqttPeer } from './peer.ts';
-import type { Identified, SessionClaim } from './ports.ts';
+import type { Identified } from './ports.ts';
 import { Session } from './session.ts';
+import { ConnectedSubject, SessionClaiming } from './session-claiming.ts';
 import { factsOf, messageOfWill } from './will.ts';
 import { ReturnCode } from './wire.ts';
 
@@ -30,37 +29,109 @@ export async function handleConnect(connection: MqttPeer<Session>, packet: Conne
   const who = await ports.identify(connection.transport);
   connection.subject = who.subject;
   if (connection.isClosed()) return;
+  if (!who.ok) return await refuseStranger(connection, who);
   // Before anything is claimed: what is refused here must not disturb the identity's live sessions.
-  if (who.ok && who.certificateRevoked)
-    return connection.refuse('standing', 'the certificate is revoked');
-  if (who.ok && !acceptable(connection, packet)) return;
+  if (who.certificateRevoked) return connection.refuse('standing', 'the certificate is revoked');
+  if (!acceptable(connection, packet)) return;
+  const subject = new ConnectedSubject(who.name, who.identity);
+  if (forbiddenWill(connection, packet, subject)) return;
   const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
-  const subject = who.ok ? new ConnectedSubject(who.name, who.identity) : undefined;
-  const claiming =
-    subject === undefined ? undefined : new SessionClaiming(connection, subject, clientId);
-  const decision = await ports
-    .policy()
-    .bind('connect', subject)
-    .decide({ authentication: outcomeOf(who) });
-  const claim = await admitted(connection, who, decision, claiming);
-  if (claim === undefined || subject === undefined || !who.ok) return;
+  const claiming = new SessionClaiming(connection, subject, clientId);
+  const bound = ports.policy().bind('connect', subject);
+  const decision = await bound.decide({ authentication: { ok: true } });
+  const refusal = decision.allowed ? undefined : refusalOf(decision, claiming.failure);
+  const claim =
+    refusal === undefined && !connection.isClosed() ? await claiming.claim() : undefined;
+  if (claim === undefined) {
+    claiming.giveUp();
+    const { code, detail } = refusal ?? refusalOf(undecided, claiming.failure);
+    return connection.refuse(code, detail);
+  }
+  const will = packet.will;
   const session = new Session(connection, {
     subject,
     claim,
     clientId,
-    will: packet.will,
+    will,
     maximumPacketSize: packet.properties.maximumPacketSize,
     certificate: who.certificate,
     notAfterMs: who.notAfterMs,
+    sessionExpiryInterval: packet.properties.sessionExpiryInterval ?? 0,
   });
-  const refusal = await willRefusal(connection, packet, session);
-  // Standing may have changed, and the client may have gone, while the session was claimed.
-  if (connection.isClosed() || refusal !== undefined || subject.identity.standing !== 'active') {
+  try {
+    if (await lastDoubts(connection, packet, session, who)) return claim.release();
+    welcome(connection, packet, session);
+  } catch (error) {
     claim.release();
-    if (refusal !== undefined) connection.refuse(refusal.code, refusal.detail);
-    else connection.refuse('standing', subject.identity.standing);
-    return;
+    throw error;
   }
+}
+
+/** The policy's first row says it, so that there is one place that does. */
+async function refuseStranger(
+  connection: MqttPeer<Session>,
+  who: Extract<Identified, { ok: false }>,
+): Promise<void> {
+  const bound = connection.ports.policy().bind('connect', undefined);
+  const decision = await bound.decide({ authentication: { ok: false, detail: who.detail } });
+  if (decision.allowed) connection.refuse('unauthenticated', who.detail);
+  else connection.refuse(decision.code, decision.detail);
+}
+
+/** A will that no rule allows is refused before the session is claimed; its rate and size are judged after. */
+function forbiddenWill(
+  connection: MqttPeer<Session>,
+  packet: Connect,
+  subject: ConnectedSubject,
+): boolean {
+  const { will } = packet;
+  if (will === undefined || subject.identity.standing !== 'active') return false;
+  if (connection.ports.policy().permits('publish', subject, will.topic)) return false;
+  connection.refuse('forbidden', `will on ${will.topic}`);
+  return true;
+}
+
+const undecided = deny('rate', 'session', 'no session');
+
+/** Without a session the rate could not be asked: then that is the reason. */
+function refusalOf(
+  decision: Deny,
+  failure: SallyportError | undefined,
+): { readonly code: DenyCode; readonly detail: string } {
+  if (decision.code !== 'rate' || failure === undefined) return decision;
+  return { code: failure.code === 'quota' ? 'quota' : 'busy', detail: failure.message };
+}
+
+/**
+ * What may have changed while the session was claimed: the client may be gone, the identity or its certificate may have
+ * lost their standing. Nothing waits between this and going live.
+ *
+ * @returns true when the connection has been refused or is gone.
+ */
+async function lastDoubts(
+  connection: MqttPeer<Session>,
+  packet: Connect,
+  session: Session,
+  who: Extract<Identified, { ok: true }>,
+): Promise<boolean> {
+  const { ports } = connection;
+  const refusal = await willRefusal(connection, packet, session);
+  if (connection.isClosed()) return true;
+  if (refusal !== undefined) {
+    connection.refuse(refusal.code, refusal.detail);
+    return true;
+  }
+  const now = ports.identifyNow(connection.transport);
+  const same = now.ok && now.name === who.name && now.identity === who.identity;
+  if (!same || now.certificateRevoked || who.identity.standing !== 'active' || !ports.fresh()) {
+    connection.refuse('standing', 'what was known of the identity has changed');
+    return true;
+  }
+  return false;
+}
+
+function welcome(connection: MqttPeer<Session>, packet: Connect, session: Session): void {
+  const { ports, transport } = connection;
   const keepAlive = grantedKeepAlive(connection, packet);
   connection.goLive(session, keepAlive);
   if (packet.properties.receiveMaximum !== undefined) {
@@ -69,13 +140,13 @@ export async function handleConnect(connection: MqttPeer<Session>, packet: Conne
   ports.count('mqtt_connects');
   ports.logger.info(
     {
-      ssl_client_s_dn: who.subject,
-      principal: subject.name,
-      client_id: clientId,
-      remote: `${connection.transport.remoteAddress}:${connection.transport.remotePort}`,
-      tls: connection.transport.protocol,
-      cipher: connection.transport.cipher,
-      resumed: connection.transport.resumed,
+      ssl_client_s_dn: connection.subject,
+      principal: session.principal,
+      client_id: session.clientId,
+      remote: `${transport.remoteAddress}:${transport.remotePort}`,
+      tls: transport.protocol,
+      cipher: transport.cipher,
+      resumed: transport.resumed,
       mqtt: connection.version,
     },
     'connected',
@@ -85,118 +156,10 @@ export async function handleConnect(connection: MqttPeer<Session>, packet: Conne
     sessionPresent: false,
     reasonCode: ReasonCode.success,
     properties:
-      connection.version === 5 ? offer(connection, packet, clientId, keepAlive) : noProperties,
+      connection.version === 5
+        ? offer(connection, packet, session.clientId, keepAlive)
+        : noProperties,
   });
-}
-
-/** The session, when everything that comes before it allows it; else the connection has been refused. */
-async function admitted(
-  connection: MqttPeer<Session>,
-  who: Identified,
-  decision: Decision,
-  claiming: SessionClaiming | undefined,
-): Promise<SessionClaim | undefined> {
-  const refusal = refusalOf(who, decision, claiming);
-  if (connection.isClosed() || refusal !== undefined || claiming === undefined) {
-    if (refusal !== undefined) connection.refuse(refusal.code, refusal.detail);
-    claiming?.giveUp();
-    return undefined;
-  }
-  const claim = await claiming.claim();
-  if (claim === undefined) {
-    const { code, message } = claiming.failure;
-    connection.refuse(code === 'quota' ? 'quota' : 'busy', message);
-  } else if (connection.isClosed()) {
-    claiming.giveUp();
-    return undefined;
-  }
-  return claim;
-}
-
-function refusalOf(
-  who: Identified,
-  decision: Decision,
-  claiming: SessionClaiming | undefined,
-): { readonly code: DenyCode; readonly detail: string } | undefined {
-  if (decision.allowed) {
-    return who.ok ? undefined : { code: 'unauthenticated', detail: who.detail };
-  }
-  // The rate could not be asked because there is no session: say that instead.
-  const failed = decision.code === 'rate' ? claiming?.failed : undefined;
-  if (failed === undefined) return { code: decision.code, detail: decision.detail };
-  return { code: failed.code === 'quota' ? 'quota' : 'busy', detail: failed.message };
-}
-
-/** The session is claimed when the first row of the policy needs it, which is after authentication and standing. */
-class SessionClaiming {
-  readonly #connection: MqttPeer<Session>;
-  readonly #subject: ConnectedSubject;
-  readonly #clientId: string;
-  #claim: Promise<SessionClaim | undefined> | undefined;
-  #failed: SallyportError | undefined;
-
-  constructor(connection: MqttPeer<Session>, subject: ConnectedSubject, clientId: string) {
-    this.#connection = connection;
-    this.#subject = subject;
-    this.#clientId = clientId;
-    subject.rates = {
-      take: async (buckets, cost) => (await this.claim())?.rates.take(buckets, cost) ?? false,
-    };
-  }
-
-  get failed(): SallyportError | undefined {
-    return this.#failed;
-  }
-
-  get failure(): SallyportError {
-    return this.#failed ?? new SallyportError('busy', 'the session cannot be claimed');
-  }
-
-  claim(): Promise<SessionClaim | undefined> {
-    this.#claim ??= this.#start();
-    return this.#claim;
-  }
-
-  giveUp(): void {
-    void this.#claim?.then((claim) => claim?.release());
-  }
-
-  async #start(): Promise<SessionClaim | undefined> {
-    const { ports } = this.#connection;
-    try {
-      const claim = await ports.claim(this.#subject.name, this.#clientId, () => {
-        ports.count('mqtt_takeovers');
-        this.#connection.disconnect(ReasonCode.sessionTakenOver, 'the session was taken over');
-      });
-      this.#subject.rates = claim.rates;
-      return claim;
-    } catch (error) {
-      if (!(error instanceof SallyportError)) throw error;
-      this.#failed = error;
-      return undefined;
-    }
-  }
-}
-
-/** Rates come with the claim of the session; until then nothing may be taken. */
-class ConnectedSubject implements Subject {
-  readonly name: PrincipalName;
-  readonly kind: PrincipalKind;
-  readonly id: string;
-  readonly identity: IdentityRecord;
-  rates: RateBudget = { take: () => false };
-
-  constructor(name: PrincipalName, identity: IdentityRecord) {
-    const { kind, id } = principalParts(name);
-    this.name = name;
-    this.kind = kind;
-    this.id = id;
-    this.identity = identity;
-  }
-}
-
-function outcomeOf(who: Identified): { ok: true } | { ok: false; detail: string } {
-  return who.ok ? { ok: true } : { ok: false, detail: who.detail };
 }
 
 /** What this version of the broker does not do is refused with the standard's word for it, never half done. */

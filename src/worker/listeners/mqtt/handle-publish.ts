@@ -129,7 +129,7 @@ function refuse(connection: MqttPeer, session: Session, packet: Publish, decisio
     return;
   }
   ports.count(`refused{code="${decision.code}"}`);
-  ports.logger.info(
+  connection.log(
     {
       ...fieldsOf(connection, session, packet),
       code: decision.code,

@@ -1,20 +1,15 @@
 /** SUBSCRIBE: MQTT 5 §3.8, §3.9; each filter is judged by itself. Retained messages follow the SUBACK. */
-import { messageOf } from '../../../common/base/errors.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
 import type { Subscribe, Subscription } from '../../../common/codec/mqtt/packets.ts';
 import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
 import type { SubscriptionOptions } from '../../broker/ports.ts';
 import type { MqttPeer } from './peer.ts';
+import type { WantedRetained } from './replays.ts';
 import type { Session } from './session.ts';
 import { wireReasons } from './wire.ts';
 
 /** MQTT 3.1.1 §3.9.3. */
 const failure4 = 0x80;
-
-interface Granted {
-  readonly filter: string;
-  readonly options: SubscriptionOptions;
-}
 
 export async function handleSubscribe(
   connection: MqttPeer,
@@ -31,26 +26,12 @@ export async function handleSubscribe(
   const { ports } = connection;
   const most = ports.limits().subscriptionsPerSession;
   if (packet.subscriptions.length > most) {
-    // Refused as a whole: a packet holds thousands of filters, and judging each would be the attack.
-    logRefusal(
-      connection,
-      session,
-      `${packet.subscriptions.length} filters`,
-      'quota',
-      'limits.subscriptionsPerSession',
-    );
-    const reasonCode = connection.version === 5 ? wireReasons.quota.suback5 : failure4;
-    const reasonCodes = packet.subscriptions.map(() => reasonCode);
-    connection.send({
-      type: 'suback',
-      packetId: packet.packetId,
-      reasonCodes,
-      properties: noProperties,
-    });
+    // No client that counts asks for more than the whole session may hold, and judging each would be the attack.
+    connection.endFor('quota', `${packet.subscriptions.length} filters in one SUBSCRIBE`);
     return;
   }
   const reasonCodes: number[] = [];
-  const retainedWanted: Granted[] = [];
+  const retainedWanted: WantedRetained[] = [];
   for (const subscription of packet.subscriptions) {
     const refusal = await judge(connection, session, subscription);
     if (connection.isClosed()) return;
@@ -80,13 +61,7 @@ export async function handleSubscribe(
     reasonCodes,
     properties: noProperties,
   });
-  if (retainedWanted.length === 0) return;
-  sendRetained(connection, session, retainedWanted).catch((error: unknown) => {
-    ports.logger.warn(
-      { principal: session.principal, err: messageOf(error) },
-      'retained messages not sent',
-    );
-  });
+  if (retainedWanted.length > 0) session.replays.add(retainedWanted);
 }
 
 /** @returns the MQTT 5 reason code of the refusal, or undefined when the filter is granted. */
@@ -109,7 +84,12 @@ async function judge(
     return wireReasons.quota.suback5;
   }
   const decision = await ports.policy().bind('subscribe', session.subject, filter).decide();
-  if (decision.allowed) return undefined;
+  if (decision.allowed) {
+    // The policy may have changed while the rate was asked for; from here to the subscription nothing waits.
+    if (ports.policy().permits('subscribe', session.subject, filter)) return undefined;
+    log('forbidden', 'the policy has changed');
+    return wireReasons.forbidden.suback5;
+  }
   log(decision.code, decision.detail);
   if (decision.code === 'standing') connection.endFor('standing', decision.detail);
   return wireReasons[decision.code].suback5;
@@ -123,7 +103,7 @@ function logRefusal(
   detail: string,
 ): void {
   connection.ports.count(`refused{code="${code}"}`);
-  connection.ports.logger.info(
+  connection.log(
     {
       ssl_client_s_dn: connection.subject,
       principal: session.principal,
@@ -134,19 +114,4 @@ function logRefusal(
     },
     'refused',
   );
-}
-
-/** At the speed of the reader: a backend with a hundred thousand retained messages to get is not a slow one. */
-async function sendRetained(
-  connection: MqttPeer,
-  session: Session,
-  wanted: readonly Granted[],
-): Promise<void> {
-  for (const { filter, options } of wanted) {
-    for await (const message of connection.ports.retained.match(filter)) {
-      await connection.outbox.room();
-      if (connection.isClosed() || session.subscriptions.get(filter) !== options) break;
-      session.deliverAs(message, options, true);
-    }
-  }
 }

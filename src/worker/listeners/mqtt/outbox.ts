@@ -11,31 +11,49 @@ export interface OutboxLimits {
   readonly outboundMessages: number;
 }
 
+/** MQTT 5 §2.2.1. */
+const maxPacketId = 65_535;
+
 export type Delivery = 'sent' | 'queued' | 'dropped' | 'overflow';
+
+interface Waiting {
+  readonly encoded: EncodedPublish;
+  /** Milliseconds, wall clock; undefined = never. */
+  readonly expiresAt: number | undefined;
+}
 
 export class Outbox {
   readonly #connection: SecureConnection;
   readonly #flusher: Flusher;
   readonly #limits: OutboxLimits;
+  readonly #now: () => number;
   #receiveMaximum: number;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   readonly #inFlight = new Set<number>();
-  #queue: EncodedPublish[] = [];
+  #queue: Waiting[] = [];
   #queueBytes = 0;
   #lastPacketId = 0;
+  #writtenBytes = 0;
+  #closed = false;
   #waiting: (() => void)[] = [];
 
-  constructor(connection: SecureConnection, flusher: Flusher, limits: OutboxLimits) {
+  constructor(
+    connection: SecureConnection,
+    flusher: Flusher,
+    limits: OutboxLimits,
+    now: () => number,
+  ) {
     this.#connection = connection;
+    this.#now = now;
     this.#flusher = flusher;
     this.#limits = limits;
-    this.#receiveMaximum = limits.outboundMessages;
+    this.#receiveMaximum = Math.min(maxPacketId, limits.outboundMessages);
   }
 
   /** MQTT 5 §3.1.2.11.3: how many QoS 1 messages the client takes before it acknowledges one. */
   setReceiveMaximum(value: number): void {
-    this.#receiveMaximum = Math.min(value, this.#limits.outboundMessages);
+    this.#receiveMaximum = Math.min(value, maxPacketId, this.#limits.outboundMessages);
   }
 
   get buffered(): number {
@@ -57,7 +75,7 @@ export class Outbox {
   }
 
   /** QoS 1: queued while the client has enough to acknowledge; `overflow` when the bound is reached. */
-  sendAcknowledged(encoded: EncodedPublish): Delivery {
+  sendAcknowledged(encoded: EncodedPublish, expiresAt: number | undefined): Delivery {
     if (this.#queue.length === 0 && this.#hasRoom()) {
       this.#dispatch(encoded);
       return 'sent';
@@ -68,7 +86,7 @@ export class Outbox {
     ) {
       return 'overflow';
     }
-    this.#queue.push(encoded);
+    this.#queue.push({ encoded, expiresAt });
     this.#queueBytes += encoded.bytes.length;
     return 'queued';
   }
@@ -80,23 +98,34 @@ export class Outbox {
     return true;
   }
 
-  /** Sends what waits, as far as there is room. */
+  /** Sends what waits, as far as there is room; what has expired meanwhile is dropped (MQTT-3.3.2-5). */
   pump(): void {
     let sent = 0;
     while (sent < this.#queue.length && this.#hasRoom()) {
       const next = this.#queue[sent];
       if (next === undefined) break;
       sent += 1;
-      this.#queueBytes -= next.bytes.length;
-      this.#dispatch(next);
+      this.#queueBytes -= next.encoded.bytes.length;
+      if (next.expiresAt === undefined || next.expiresAt > this.#now())
+        this.#dispatch(next.encoded);
     }
     if (sent > 0) this.#queue = this.#queue.slice(sent);
     if (this.#roomy()) this.#wake();
   }
 
+  /** Bytes handed to the connection so far. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
+  /** More waits than this connection may make wait: nothing more is read from it until that has gone. */
+  get full(): boolean {
+    return this.buffered > this.#limits.outboundBytes;
+  }
+
   /** Resolves when less than half of the bounds is used; also when the connection is gone. */
   async room(): Promise<void> {
-    if (this.#roomy()) return;
+    if (this.#closed || this.#roomy()) return;
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
@@ -106,12 +135,16 @@ export class Outbox {
     this.#pending = [];
     const bytes = pending.length === 1 ? pending[0] : Buffer.concat(pending, this.#pendingBytes);
     this.#pendingBytes = 0;
-    if (bytes !== undefined) this.#connection.write(bytes);
+    this.#writtenBytes += bytes?.length ?? 0;
+    // What was written at once leaves room that no `drain` will tell of.
+    if (bytes !== undefined && this.#connection.write(bytes)) this.pump();
   }
 
   close(): void {
-    this.flush();
     this.#queue = [];
+    this.#queueBytes = 0;
+    this.flush();
+    this.#closed = true;
     this.#wake();
   }
 
@@ -144,7 +177,7 @@ export class Outbox {
   /** Fewer are in flight than there are identifiers, so one is always free. */
   #nextPacketId(): number {
     do {
-      this.#lastPacketId = (this.#lastPacketId % 65_535) + 1;
+      this.#lastPacketId = (this.#lastPacketId % maxPacketId) + 1;
     } while (this.#inFlight.has(this.#lastPacketId));
     return this.#lastPacketId;
   }
@@ -155,7 +188,12 @@ export class Outbox {
  * record instead of one a message.
  */
 export class Flusher {
+  readonly #onFault: (outbox: Outbox, error: unknown) => void;
   #dirty: Outbox[] = [];
+
+  constructor(onFault: (outbox: Outbox, error: unknown) => void) {
+    this.#onFault = onFault;
+  }
 
   add(outbox: Outbox): void {
     if (this.#dirty.push(outbox) === 1) setImmediate(() => this.#flush());
@@ -164,6 +202,15 @@ export class Flusher {
   #flush(): void {
     const dirty = this.#dirty;
     this.#dirty = [];
-    for (const outbox of dirty) outbox.flush();
+    for (const outbox of dirty) this.#guard(outbox);
+  }
+
+  /** One connection's fault must not keep the others from their bytes. */
+  #guard(outbox: Outbox): void {
+    try {
+      outbox.flush();
+    } catch (error) {
+      this.#onFault(outbox, error);
+    }
   }
 }

@@ -21,6 +21,10 @@ export interface MqttPeer<S = unknown> {
   refuse(code: DenyCode, detail: string, reason?: { v5: number; v4: number }): void;
   /** Ends a live connection for one of the policy's codes. */
   endFor(code: DenyCode, detail: string): void;
+  /** Does a step that belongs to this connection alone: a fault in it is this connection's end. */
+  run(step: () => void): void;
+  /** A line about this connection, as far as its share of the log goes. */
+  log(fields: object, message: string): void;
   /** Ends a live connection; 3.1.1 has no DISCONNECT from the server and just closes. */
-  disconnect(reasonCode: number, detail: string): void;
+  disconnect(reasonCode: number, detail: string, limitMs?: number): void;
 }

@@ -21,7 +21,10 @@ export interface MqttPorts {
   readonly limits: () => LimitsDocument;
   /** False while nobody new may be let in: no snapshot, or one that is too old. */
   readonly fresh: () => boolean;
-  readonly identify: (connection: SecureConnection) => Promise<Identified> | Identified;
+  /** May ask control to register an identity that is seen for the first time. */
+  readonly identify: (connection: SecureConnection) => Promise<Identified>;
+  /** The same from what this worker knows now, at once. */
+  readonly identifyNow: (connection: SecureConnection) => Identified;
   /** @throws SallyportError `quota` or `busy`. */
   readonly claim: (
     principal: PrincipalName,
@@ -30,6 +33,8 @@ export interface MqttPorts {
   ) => Promise<SessionClaim>;
   /** Resolves when every worker knows what this one is interested in; bounded in time. */
   readonly interestSettled: () => Promise<void>;
+  /** A will that is being published: the worker does not end before it is. */
+  readonly willUnderWay: (published: Promise<void>) => void;
   readonly count: (name: string) => void;
 }
 

@@ -5,7 +5,6 @@
 import { messageOf } from '../../../common/base/errors.ts';
 import type { Will } from '../../../common/codec/mqtt/packets.ts';
 import type { Message } from '../../broker/message.ts';
-import type { Decision } from '../../policy/decision.ts';
 import type { MessageFacts } from '../../policy/entry.ts';
 import type { Subject } from '../../policy/ports.ts';
 import type { MqttPorts } from './ports.ts';
@@ -52,32 +51,31 @@ export function expiryOf(properties: Message['properties'], nowMs: number): numb
   return seconds === undefined ? undefined : nowMs + seconds * 1_000;
 }
 
-export function publishWill(ports: MqttPorts, subject: Subject, will: Message): void {
-  const publish = async (): Promise<void> => {
-    const decision: Decision = await ports
-      .policy()
-      .bind('will-publish', subject, will.topic)
-      .decide(factsOf(will));
-    if (!decision.allowed) {
-      ports.count(`refused{code="${decision.code}"}`);
-      ports.logger.info(
-        {
-          code: decision.code,
-          principal: subject.name,
-          action: 'will',
-          resource: will.topic,
-          detail: decision.detail,
-        },
-        'refused',
-      );
-      return;
-    }
-    const message = { ...will, expiresAt: expiryOf(will.properties, ports.clock.now()) };
-    if (message.retain) await ports.retained.put(message);
-    ports.broker.publish(message);
-    ports.count('mqtt_wills');
-  };
-  publish().catch((error: unknown) => {
+/** Resolves when it has been published, or is known not to be; never rejects. */
+export async function publishWill(
+  ports: MqttPorts,
+  subject: Subject,
+  will: Message,
+): Promise<void> {
+  try {
+    await judgeAndPublish(ports, subject, will);
+  } catch (error) {
     ports.logger.warn({ principal: subject.name, err: messageOf(error) }, 'will not published');
-  });
+  }
+}
+
+async function judgeAndPublish(ports: MqttPorts, subject: Subject, will: Message): Promise<void> {
+  const bound = ports.policy().bind('will-publish', subject, will.topic);
+  const decision = await bound.decide(factsOf(will));
+  if (!decision.allowed) {
+    const { code, detail } = decision;
+    ports.count(`refused{code="${code}"}`);
+    const fields = { code, principal: subject.name, action: 'will', resource: will.topic, detail };
+    ports.logger.info(fields, 'refused');
+    return;
+  }
+  const message = { ...will, expiresAt: expiryOf(will.properties, ports.clock.now()) };
+  if (message.retain) await ports.retained.put(message);
+  ports.broker.publish(message);
+  ports.count('mqtt_wills');
 }

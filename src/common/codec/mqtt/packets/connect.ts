@@ -35,9 +35,11 @@ export function peekVersion(body: Buffer): ProtocolVersion | undefined {
   return body.subarray(0, protocolName.length).equals(protocolName) ? version : undefined;
 }
 
-function readVersion(cursor: Cursor): ProtocolVersion {
+function readVersion(cursor: Cursor, context: DecodeContext): ProtocolVersion {
   const name = cursor.binary();
   const version = cursor.u8();
+  // MQTT 3.1 knows CONNACK as 3.1.1 does, return code 1 included; what MQTT 5 says it would take for garbage.
+  if (version < 4) context.claimedVersion = 4;
   if (!name.equals(protocolName.subarray(2))) {
     throw new MqttProtocolError(
       ReasonCode.unsupportedProtocolVersion,
@@ -108,7 +110,7 @@ function readWill(
 
 /** @throws MqttProtocolError 0x81, 0x82, 0x84, 0x90, 0x97 */
 export function decodeConnect(cursor: Cursor, context: DecodeContext): Connect {
-  const version = readVersion(cursor);
+  const version = readVersion(cursor, context);
   context.claimedVersion = version;
   const flags = cursor.u8();
   checkFlags(flags, version);

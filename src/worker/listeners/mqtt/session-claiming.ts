@@ -1,0 +1,81 @@
+/**
+ * The session of a connecting client, claimed when the first row of the policy needs it: rates come with the claim, and
+ * a claim ends the session's previous connection, so nothing that is refused before may get this far.
+ */
+import { SallyportError } from '../../../common/base/errors.ts';
+import { principalParts } from '../../../common/base/principal.ts';
+import type { PrincipalKind, PrincipalName } from '../../../common/base/principal.ts';
+import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
+import type { IdentityRecord, RateBudget, Subject } from '../../policy/ports.ts';
+import type { MqttPeer } from './peer.ts';
+import type { SessionClaim } from './ports.ts';
+import type { Session } from './session.ts';
+
+export class SessionClaiming {
+  readonly #connection: MqttPeer<Session>;
+  readonly #subject: ConnectedSubject;
+  readonly #clientId: string;
+  #claim: Promise<SessionClaim | undefined> | undefined;
+  #failure: SallyportError | undefined;
+
+  constructor(connection: MqttPeer<Session>, subject: ConnectedSubject, clientId: string) {
+    this.#connection = connection;
+    this.#subject = subject;
+    this.#clientId = clientId;
+    subject.rates = {
+      take: async (buckets, cost) => (await this.claim())?.rates.take(buckets, cost) ?? false,
+    };
+  }
+
+  /** Why there is no session, once a claim has failed. */
+  get failure(): SallyportError | undefined {
+    return this.#failure;
+  }
+
+  claim(): Promise<SessionClaim | undefined> {
+    this.#claim ??= this.#start();
+    return this.#claim;
+  }
+
+  giveUp(): void {
+    this.#claim?.then(
+      (claim) => claim?.release(),
+      () => {},
+    );
+  }
+
+  async #start(): Promise<SessionClaim | undefined> {
+    const { ports } = this.#connection;
+    try {
+      const claim = await ports.claim(this.#subject.name, this.#clientId, () => {
+        ports.count('mqtt_takeovers');
+        this.#connection.run(() =>
+          this.#connection.disconnect(ReasonCode.sessionTakenOver, 'the session was taken over'),
+        );
+      });
+      this.#subject.rates = claim.rates;
+      return claim;
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      this.#failure = error;
+      return undefined;
+    }
+  }
+}
+
+export class ConnectedSubject implements Subject {
+  readonly name: PrincipalName;
+  readonly kind: PrincipalKind;
+  readonly id: string;
+  readonly identity: IdentityRecord;
+  /** Until the session is claimed nothing may be taken. */
+  rates: RateBudget = { take: () => false };
+
+  constructor(name: PrincipalName, identity: IdentityRecord) {
+    const { kind, id } = principalParts(name);
+    this.name = name;
+    this.kind = kind;
+    this.id = id;
+    this.identity = identity;
+  }
+}

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { DatabaseSync } from 'node:sqlite';
 import type { Clock } from '../common/base/clock.ts';
-import { messageOf } from '../common/base/errors.ts';
+import { messageOf, SallyportError } from '../common/base/errors.ts';
 import type { JsonLogger } from '../common/base/json-logger.ts';
 import { principalName } from '../common/base/principal.ts';
 import { dropPrivileges } from '../common/base/privileges.ts';
@@ -82,6 +82,7 @@ export class Control {
   readonly #registry: Registry;
   readonly #services: Services;
   readonly #admin: AdminServer;
+  readonly #database: DatabaseSync;
   readonly #timers: NodeJS.Timeout[] = [];
 
   private constructor(options: ControlOptions, opened: Opened) {
@@ -89,6 +90,7 @@ export class Control {
     const { config, database, masterKey, auditLog, registry } = opened;
     this.#options = options;
     this.#registry = registry;
+    this.#database = database;
     const authority = ensureAuthority({
       masterKey,
       trustDomain: config.trustDomain,
@@ -187,14 +189,7 @@ export class Control {
     const database = openDatabase(databaseFile);
     const registry = new Registry(database, clock);
     const auditLog = openAuditLog({ path: auditFile, database, clock });
-    const firstStart =
-      Number(database.prepare('SELECT count(*) AS n FROM epoch').get()?.['n']) === 0;
-    const operatorToken = firstStart
-      ? new Invitations(database, clock).invite(
-          principalName('operator', firstOperator),
-          invitationMs,
-        ).token
-      : undefined;
+    const operatorToken = welcome.announce ? invitationToShow(database, clock) : undefined;
     const opened = { config, database, masterKey, auditLog, registry, metricsToken, operatorToken };
     const control = new Control(options, opened);
     if (welcome.privileges !== undefined) {
@@ -209,14 +204,16 @@ export class Control {
     const message = parseBody(body) as Record<string, unknown> | undefined;
     switch (message?.['type']) {
       case 'ack':
-        this.#publisher.acknowledged(slot, Number(message['epoch']), Number(message['seq']));
+        if (typeof message['epoch'] === 'number' && typeof message['seq'] === 'number') {
+          this.#publisher.acknowledged(slot, message['epoch'], message['seq']);
+        }
         if (typeof message['error'] === 'string') {
           const err = message['error'].slice(0, 500);
           this.#options.logger.error({ slot, err }, 'a worker refused the snapshot');
         }
         return;
       case 'want-snapshot':
-        this.publishSnapshot();
+        this.requestSnapshot();
         return;
       case 'metrics': {
         const member = this.#workers.at(slot);
@@ -246,25 +243,28 @@ export class Control {
     this.#metrics.workerGone(slot, generation);
   }
 
-  publishSnapshot(): void {
-    this.#publisher.publishSnapshot();
+  requestSnapshot(): void {
+    this.#publisher.requestSnapshot();
   }
 
-  /** SIGHUP: nobody waits for the answer, so it goes to the log. */
-  async reloadFrom(bundle: ConfigBundle | undefined, error: string | undefined): Promise<void> {
+  /** The one-time operator enrolment has been shown; from now on nobody is shown another. */
+  operatorAnnounced(): void {
+    this.#database.exec('INSERT INTO announced (id) VALUES (1) ON CONFLICT (id) DO NOTHING');
+  }
+
+  /** SIGHUP: nobody waits for the answer, so it goes to the log. @returns whether it is in force. */
+  async reloadFrom(bundle: ConfigBundle | undefined, error: string | undefined): Promise<boolean> {
     const { logger } = this.#options;
-    if (bundle === undefined) {
-      logger.error({ err: error }, 'configuration not reloaded; the last good one stays');
-      return;
-    }
     try {
+      if (bundle === undefined)
+        throw new SallyportError('invalid-config', error ?? 'no configuration');
       const result = await this.#configuration.apply('signal:SIGHUP', bundle);
       logger.info(result, 'configuration reloaded');
+      return true;
     } catch (failure) {
-      logger.error(
-        { err: messageOf(failure) },
-        'configuration not reloaded; the last good one stays',
-      );
+      const fields = { err: messageOf(failure) };
+      logger.error(fields, 'configuration not reloaded; the last good one stays');
+      return false;
     }
   }
 
@@ -273,15 +273,20 @@ export class Control {
     await this.#admin.close(graceMs);
   }
 
-  async #start({ config, masterKey, operatorToken }: Opened): Promise<void> {
-    const { toSupervisor, welcome } = this.#options;
+  async #start({ config, masterKey, operatorToken, auditLog }: Opened): Promise<void> {
+    const { toSupervisor, welcome, logger } = this.#options;
+    if (auditLog.damaged) {
+      logger.error({}, 'the audit log was changed from outside; see: sallyport audit-log verify');
+    }
+    // The workers first: whoever changes a standing from now on waits for them.
+    this.setMembers(welcome.members);
+    this.#publisher.publishSnapshot();
+    this.#publisher.keepConfirming();
     const admin = await this.#admin.start();
     if (admin !== undefined) {
       this.#workers.listeners.set('admin', admin);
       toSupervisor({ type: 'listening', listener: 'admin', ...admin });
     }
-    this.#publisher.publishSnapshot();
-    this.#publisher.keepConfirming();
     this.#timers.push(
       setInterval(() => this.#configuration.renewServerCertificate(), renewalCheckMs),
     );
@@ -320,6 +325,13 @@ export class Control {
     }
     this.#options.toWorker(slot, { type: 'reply', id, ok });
   }
+}
+
+/** A fresh one-time enrolment of the first operator, until one has been shown to somebody. */
+function invitationToShow(database: DatabaseSync, clock: Clock): string | undefined {
+  if (database.prepare('SELECT 1 FROM announced').get() !== undefined) return undefined;
+  const operator = principalName('operator', firstOperator);
+  return new Invitations(database, clock).replace(operator, invitationMs).token;
 }
 
 /** A control that replaces another keeps the port that is known to operators. */

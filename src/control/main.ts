@@ -4,8 +4,9 @@
  */
 import { Socket } from 'node:net';
 import { systemClock } from '../common/base/clock.ts';
-import { messageOf } from '../common/base/errors.ts';
+import { messageOf, SallyportError } from '../common/base/errors.ts';
 import { jsonLogger } from '../common/base/json-logger.ts';
+import { LogBudget } from '../common/base/log-budget.ts';
 import { channels, maxSlot } from '../common/ipc/frames.ts';
 import type { Frame } from '../common/ipc/frames.ts';
 import { Link, parseBody } from '../common/ipc/link.ts';
@@ -24,12 +25,13 @@ const link = new Link(new Socket({ fd: 3 }), { maxFrameBytes, maxBufferedBytes }
 const toSupervisor = (message: ControlToSupervisor): void =>
   link.send(channels.supervisor, message);
 const calls = new SupervisorCalls(toSupervisor);
+const workerFaults = new LogBudget(1, systemClock);
 let control: Control | undefined;
 let early: SupervisorToControl[] = [];
 
 link.onClose = () => process.exit(0);
 link.onFrame = (frame) => {
-  if (frame.channel <= maxSlot) control?.fromWorker(frame.channel, frame.body);
+  if (frame.channel <= maxSlot) fromWorker(frame);
   else receive(frame);
 };
 
@@ -40,6 +42,17 @@ process.on('uncaughtException', (error) => {
 for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM', 'SIGUSR2'] as const) {
   // Sent to the whole group by a terminal; the supervisor decides and tells.
   process.on(signal, () => {});
+}
+
+/** A worker may be in an attacker's hands: whatever it sends costs at most its own frame. */
+function fromWorker(frame: Frame): void {
+  try {
+    control?.fromWorker(frame.channel, frame.body);
+  } catch (error) {
+    if (workerFaults.take()) {
+      logger.error({ slot: frame.channel, err: messageOf(error) }, 'a frame of a worker failed');
+    }
+  }
 }
 
 function receive(frame: Frame): void {
@@ -64,15 +77,22 @@ function deliver(to: Control, message: SupervisorToControl): void {
       to.workerGone(message.slot, message.generation);
       return;
     case 'want-snapshot':
-      to.publishSnapshot();
+      to.requestSnapshot();
       return;
     case 'bundle':
       // Without a question it is SIGHUP's.
-      if (message.id === 0) void to.reloadFrom(message.bundle, message.error);
-      else calls.answered(message.id, message.bundle, message.error);
+      if (message.id === 0) {
+        void to.reloadFrom(message.bundle, message.error).then((applied) => {
+          if (applied) toSupervisor({ type: 'applied', id: 0 });
+        });
+      }
+      calls.answered(message.id, message.bundle, message.error);
       return;
     case 'done':
       calls.answered(message.id, undefined, message.error);
+      return;
+    case 'announced':
+      to.operatorAnnounced();
       return;
     case 'drain':
       void to.close(drainMs).then(() => process.exit(0));
@@ -104,7 +124,9 @@ function start(welcome: Extract<SupervisorToControl, { type: 'welcome' }>): void
       for (const message of messages) deliver(opened, message);
     },
     (error: unknown) => {
-      toSupervisor({ type: 'failed', message: messageOf(error) });
+      const hint =
+        error instanceof SallyportError && error.hint !== undefined ? `; ${error.hint}` : '';
+      toSupervisor({ type: 'failed', message: `${messageOf(error)}${hint}` });
       void link.flushed().then(() => process.exit(1));
     },
   );

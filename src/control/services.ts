@@ -192,7 +192,10 @@ export class Services implements ControlServices {
 
   async reload(actor: Actor): Promise<ReloadResult> {
     const { calls, configuration } = this.#parts;
-    return configuration.apply(actor, await calls.readBundle());
+    const { bundle, applied } = await calls.readBundle();
+    const result = await configuration.apply(actor, bundle);
+    applied();
+    return result;
   }
 
   async replaceProcesses(actor: Actor): Promise<void> {

@@ -52,8 +52,12 @@ export class Child {
     this.link = new Link(pipe, { maxFrameBytes: command.maxFrameBytes, maxBufferedBytes });
     // A child that breaks the protocol or closes its pipe is of no more use.
     this.link.onClose = () => this.kill();
-    this.process.once('error', (error) => this.#end(error.message));
-    this.process.once('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
+    this.process.on('error', (error) => {
+      // A signal that cannot be sent is an error too; only a process that never began has ended.
+      if (this.process.pid === undefined) this.#end(error.message);
+    });
+    // Not `exit`: what the child said last may still be in the pipe then.
+    this.process.once('close', (code, signal) => this.#end(signal ?? `exit code ${code}`));
   }
 
   get pid(): number {
@@ -75,6 +79,10 @@ export class Child {
     if (this.#silentTicks <= limit) return true;
     this.kill();
     return false;
+  }
+
+  get over(): boolean {
+    return this.#over;
   }
 
   kill(): void {

@@ -25,12 +25,17 @@ export function workerCommand(data: DataDirectory): ChildCommand {
   };
 }
 
-export function controlCommand(data: DataDirectory, environment: NodeJS.ProcessEnv): ChildCommand {
+/** @param secrets files of the operator's that control has to read at its start, absolute. */
+export function controlCommand(
+  data: DataDirectory,
+  environment: Readonly<Record<string, string>>,
+  secrets: readonly string[],
+): ChildCommand {
   return {
     entry: join(sourceRoot, 'control', `main${extension}`),
     directory: data.control,
-    nodeFlags: commonFlags(data.control),
-    environment: pathsOnly(environment),
+    nodeFlags: [...commonFlags(data.control), ...secrets.map((file) => `--allow-fs-read=${file}`)],
+    environment,
     maxFrameBytes: controlFrameBytes,
   };
 }
@@ -42,6 +47,7 @@ function commonFlags(directory: string): string[] {
     '--permission',
     '--allow-net',
     ...codeFolders().map((folder) => `--allow-fs-read=${folder}${sep}*`),
+    `--allow-fs-read=${join(dirname(sourceRoot), 'package.json')}`,
     `--allow-fs-read=${directory}`,
     `--allow-fs-read=${directory}${sep}*`,
     `--allow-fs-write=${directory}`,
@@ -49,31 +55,22 @@ function commonFlags(directory: string): string[] {
   ];
 }
 
-/** Where the code and the packages that it loads lie; an installed package has its packages beside it. */
+/**
+ * Where the code and the packages that it loads lie, and nothing else: the default data directory and a laboratory's
+ * keys are in the same checkout. An installed package has its packages beside it.
+ */
 function codeFolders(): string[] {
   const packageRoot = dirname(sourceRoot);
   const marker = `${sep}node_modules${sep}`;
   const at = packageRoot.indexOf(marker);
-  const root = at < 0 ? packageRoot : packageRoot.slice(0, at);
-  const packages = join(root, 'node_modules');
+  const packages = join(at < 0 ? packageRoot : packageRoot.slice(0, at), 'node_modules');
+  const folders = [sourceRoot, join(packageRoot, 'deploy')];
   // It may be a link to somewhere else.
-  return existsSync(packages) ? [root, realpathSync(packages)] : [root];
+  return existsSync(packages) ? [...folders, packages, realpathSync(packages)] : folders;
 }
 
 /** One session ticket a handshake instead of two: see deploy/openssl.cnf. */
 function opensslFlags(): string[] {
   const file = join(dirname(sourceRoot), 'deploy', 'openssl.cnf');
   return existsSync(file) ? [`--openssl-config=${file}`] : [];
-}
-
-/**
- * Control finds its master key by a credential or by a variable that names a file. Variables that hold anything but an
- * absolute path stay behind: a secret in an environment can be read by too many.
- */
-function pathsOnly(environment: NodeJS.ProcessEnv): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    if (value !== undefined && value.startsWith('/') && !value.includes(':')) kept[name] = value;
-  }
-  return kept;
 }

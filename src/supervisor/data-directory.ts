@@ -6,6 +6,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   realpathSync,
@@ -65,11 +66,24 @@ function takeLock(path: string): DatabaseSync {
     return lock;
   } catch (error) {
     lock?.close();
+    if (sqliteCodeOf(error) !== sqliteBusy) {
+      throw new SallyportError('io', `cannot lock ${file}: ${messageOf(error)}`, {
+        hint: 'the data directory must be writable by whoever starts the gateway',
+        cause: error,
+      });
+    }
     throw new SallyportError('locked', `another gateway runs on ${path}${runningPid(path)}`, {
       hint: 'stop it first, or name another folder with --data DIR',
       cause: error,
     });
   }
+}
+
+/** SQLITE_BUSY: another process holds the lock. */
+const sqliteBusy = 5;
+
+function sqliteCodeOf(error: unknown): unknown {
+  return error instanceof Error && 'errcode' in error ? error.errcode : undefined;
 }
 
 function runningPid(path: string): string {
@@ -84,6 +98,11 @@ function runningPid(path: string): string {
 
 function ensureWing(path: string, owner: Privileges | undefined): string {
   mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (!lstatSync(path).isDirectory()) {
+    throw new SallyportError('tampered', `${path} is no folder`, {
+      hint: 'find out who replaced it by a link before you start the gateway again',
+    });
+  }
   chmodSync(path, 0o700);
   if (owner !== undefined) chownSync(path, owner.uid, owner.gid);
   return path;

@@ -4,11 +4,13 @@
  */
 import type { Member } from '../common/ipc/messages.ts';
 import type { Child } from './child.ts';
+import type { FrameBudget } from './frame-budget.ts';
 
 export interface WorkerProcess {
   readonly slot: number;
   readonly generation: number;
   readonly child: Child;
+  readonly budget: FrameBudget;
   state: 'starting' | 'joined' | 'ready' | 'draining';
 }
 

@@ -22,26 +22,27 @@ test('a stopped child of an earlier run is ended', async (t) => {
   const { directory, child, pid } = setUp(t);
   child.kill('SIGSTOP');
   rememberChildren(directory, [pid]);
-  assert.deepEqual(endLeftovers(directory), [pid]);
-  const [, signal] = await once(child, 'exit');
+  const exited = once(child, 'exit');
+  assert.deepEqual(await endLeftovers(directory), [pid]);
+  const [, signal] = await exited;
   assert.equal(signal, 'SIGKILL');
 });
 
-test('a stranger that got the pid since is left alone', (t) => {
+test('a stranger that got the pid since is left alone', async (t) => {
   const { directory, child, pid } = setUp(t);
   rememberChildren(directory, [pid]);
   const file = join(directory, 'children.json');
   const remembered = JSON.parse(readFileSync(file, 'utf8')) as readonly object[]; // written by us just now
   writeFileSync(file, JSON.stringify(remembered.map((each) => ({ ...each, startTime: '1' }))));
-  assert.deepEqual(endLeftovers(directory), []);
+  assert.deepEqual(await endLeftovers(directory), []);
   assert.equal(child.exitCode, null);
 });
 
-test('a damaged or hostile list ends nobody', (t) => {
+test('a damaged or hostile list ends nobody', async (t) => {
   const { directory } = setUp(t);
   const file = join(directory, 'children.json');
   for (const text of ['', '{', 'null', '[{"pid":1,"startTime":"1"}]', '[{"pid":"1"}]', '[null]']) {
     writeFileSync(file, text);
-    assert.deepEqual(endLeftovers(directory), []);
+    assert.deepEqual(await endLeftovers(directory), []);
   }
 });

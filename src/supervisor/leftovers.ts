@@ -3,8 +3,9 @@
  * hold the store's write lock. The pids of a run are written down with their start times, and the next supervisor ends
  * what is left of them; the start time keeps it from ending a stranger that got the pid since.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 interface Leftover {
   readonly pid: number;
@@ -12,28 +13,39 @@ interface Leftover {
 }
 
 const fileName = 'children.json';
+const goneEveryMs = 20;
+const goneTries = 100;
 
 export function rememberChildren(dataDir: string, pids: readonly number[]): void {
   const children = pids.flatMap((pid) => {
     const startTime = startTimeOf(pid);
     return startTime === undefined ? [] : [{ pid, startTime }];
   });
-  writeFileSync(join(dataDir, fileName), JSON.stringify(children), { mode: 0o600 });
+  const path = join(dataDir, fileName);
+  writeFileSync(`${path}.tmp`, JSON.stringify(children), { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
 }
 
-/** Ends the children of an earlier run that are still there; returns their pids. */
-export function endLeftovers(dataDir: string): number[] {
-  const ended: number[] = [];
-  for (const { pid, startTime } of readChildren(dataDir)) {
-    if (startTimeOf(pid) !== startTime) continue;
+/** Ends the children of an earlier run that are still there, and waits until they are gone. @returns their pids. */
+export async function endLeftovers(dataDir: string): Promise<number[]> {
+  const ended: Leftover[] = [];
+  for (const child of readChildren(dataDir)) {
+    if (!isThere(child)) continue;
     try {
-      process.kill(pid, 'SIGKILL');
-      ended.push(pid);
+      process.kill(child.pid, 'SIGKILL');
+      ended.push(child);
     } catch {
       // Gone between the look and the signal.
     }
   }
-  return ended;
+  // They hold ports and locks until then.
+  for (let tries = 0; tries < goneTries && ended.some(isThere); tries += 1)
+    await sleep(goneEveryMs);
+  return ended.map(({ pid }) => pid);
+}
+
+function isThere({ pid, startTime }: Leftover): boolean {
+  return startTimeOf(pid) === startTime;
 }
 
 function readChildren(dataDir: string): Leftover[] {

@@ -2,13 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../common/base/clock.ts';
-import { SallyportError } from '../common/base/errors.ts';
+import { messageOf } from '../common/base/errors.ts';
+import { jsonLogger } from '../common/base/json-logger.ts';
 import { loadConfigBundle } from '../common/config/load-config.ts';
 import { parseConfig } from '../common/config/parse-config.ts';
 import { readyBanner } from './banner.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { endLeftovers } from './leftovers.ts';
 import { Supervisor } from './supervisor.ts';
+import type { SupervisorOptions } from './supervisor.ts';
 import { wingUsers } from './users.ts';
 
 export interface UpOptions {
@@ -19,6 +21,10 @@ export interface UpOptions {
 
 /** Runs the gateway until it is told to stop. @returns the exit code. */
 export async function runSupervisor(options: UpOptions): Promise<number> {
+  const logger = jsonLogger({ process: 'supervisor' });
+  const log: SupervisorOptions['log'] = (level, fields, message) => logger[level](fields, message);
+  // Nobody may be reading; the gateway runs for its devices and not for its terminal.
+  process.stdout.on('error', () => {});
   const readBundle = () => loadConfigBundle(options.configPath);
   const bundle = readBundle();
   // A mistake is better told here, before anything has started.
@@ -26,7 +32,7 @@ export async function runSupervisor(options: UpOptions): Promise<number> {
   const users = wingUsers((line) => log('info', {}, line));
   const data = openDataDirectory(options.dataDir, users);
   try {
-    const ended = endLeftovers(data.path);
+    const ended = await endLeftovers(data.path);
     if (ended.length > 0)
       log('warn', { pids: ended }, 'ended processes that an earlier run left behind');
     const supervisor = new Supervisor({
@@ -53,11 +59,7 @@ export async function runSupervisor(options: UpOptions): Promise<number> {
     process.on('SIGHUP', () => supervisor.reload());
     process.on('SIGUSR2', () => {
       supervisor.replaceProcesses().catch((error: unknown) => {
-        log(
-          'error',
-          { err: error instanceof SallyportError ? error.message : String(error) },
-          'processes not replaced',
-        );
+        log('error', { err: messageOf(error) }, 'processes not replaced');
       });
     });
     return await supervisor.run();
@@ -74,12 +76,4 @@ function packageVersion(): string {
       ? parsed.version
       : undefined;
   return typeof version === 'string' ? version : 'unknown';
-}
-
-/** The supervisor says little; the same JSON lines as its children's, on standard error. */
-function log(level: 'info' | 'warn' | 'error', fields: object, message: string): void {
-  const time = new Date(systemClock.now()).toISOString();
-  process.stderr.write(
-    `${JSON.stringify({ level, time, process: 'supervisor', ...fields, msg: message })}\n`,
-  );
 }

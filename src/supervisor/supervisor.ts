@@ -7,13 +7,13 @@ import { messageOf, SallyportError } from '../common/base/errors.ts';
 import type { ConfigBundle } from '../common/config/config-bundle.ts';
 import { channels, maxSlot } from '../common/ipc/frames.ts';
 import type { Frame } from '../common/ipc/frames.ts';
+import { parseConfig } from '../common/config/parse-config.ts';
 import { parseBody } from '../common/ipc/link.ts';
 import type {
   ControlToSupervisor,
   SupervisorToControl,
   SupervisorToWorker,
   WorkerKeys,
-  WorkerToSupervisor,
 } from '../common/ipc/messages.ts';
 import { Child, tickMs } from './child.ts';
 import { controlCommand, workerCommand } from './commands.ts';
@@ -21,9 +21,12 @@ import type { DataDirectory, WingUsers } from './data-directory.ts';
 import { WorkerGroup } from './group.ts';
 import type { WorkerProcess } from './group.ts';
 import { rememberChildren } from './leftovers.ts';
+import { FrameBudget } from './frame-budget.ts';
+import { operatorFiles } from './operator-files.ts';
 import { RestartPolicy } from './restart-policy.ts';
 import { removeRunFile, writeRunFile } from './run-file.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
+import { parseWorkerWord } from './worker-words.ts';
 
 /** A worker that is silent for 2 s is killed: a stopped process may hold the store's write lock. */
 const workerSilenceTicks = 2_000 / tickMs;
@@ -31,6 +34,13 @@ const workerSilenceTicks = 2_000 / tickMs;
 const controlSilenceTicks = 15_000 / tickMs;
 /** What a draining process may take beyond its own drain time before it is killed. */
 const drainGraceMs = 3_000;
+/** From its start to its readiness; a worker that takes longer is replaced. */
+const readyLimitMs = 45_000;
+/** Between two tries to start a process when the system has none to give. */
+const retryStartMs = 1_000;
+/** Configurations that control may still say it has applied. */
+const maxOffered = 4;
+const workerFrames = { framesPerSecond: 2_000, bytesPerSecond: 8 * 1024 * 1024 };
 /** Workers that may die before the gateway was ever ready; then whoever started it is told that it does not start. */
 const maxFailedStarts = 5;
 
@@ -73,6 +83,11 @@ export class Supervisor {
   #keys: WorkerKeys | undefined;
   #wanted = 0;
   #drainMs = 10_000;
+  /** What control starts with: the last configuration that was in force. */
+  #bundle: ConfigBundle;
+  /** Configurations handed to control, by the question they answer; 0 is SIGHUP's. */
+  readonly #offered = new Map<number, ConfigBundle>();
+  #reloadDue = false;
   #operatorToken: string | undefined;
   #failedStarts = 0;
   #ready = false;
@@ -84,6 +99,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#startedAt = options.clock.now();
+    this.#bundle = options.bundle;
     this.#exited = new Promise((resolve) => {
       this.#exit = resolve;
     });
@@ -99,12 +115,9 @@ export class Supervisor {
 
   /** SIGHUP: reads the configuration again; control applies it or keeps the last good one and logs why. */
   reload(): void {
-    try {
-      this.#toControl({ type: 'bundle', id: 0, bundle: this.#options.readBundle() });
-    } catch (error) {
-      this.#toControl({ type: 'bundle', id: 0, error: messageOf(error) });
-      this.#log('error', { err: messageOf(error) }, 'configuration not reloaded');
-    }
+    // A control that is being started is told when it can hear.
+    if (this.#control === undefined) this.#reloadDue = true;
+    else this.#offerBundle(0);
   }
 
   /** SIGTERM: drains the workers, then control, then ends. */
@@ -122,19 +135,23 @@ export class Supervisor {
     this.#finish(0);
   }
 
-  /** SIGUSR2: control first, then each worker: a new one starts, the old one drains. */
+  /** SIGUSR2: for each worker a new one starts and the old one drains; then control is replaced. */
   async replaceProcesses(): Promise<void> {
-    if (this.#replacing || this.#stopping) {
-      throw new SallyportError('already-exists', 'the processes are being replaced already');
+    if (!this.#ready || this.#replacing || this.#stopping) {
+      const state = this.#stopping ? 'ends' : this.#ready ? 'is being upgraded' : 'is starting';
+      throw new SallyportError('busy', `the gateway ${state}; the processes are not replaced`);
     }
     this.#replacing = true;
     try {
       this.#log('info', {}, 'replacing processes');
       this.#snapshotsDue();
       for (const old of this.#workers.serving()) {
+        // One that died meanwhile has been replaced already.
+        if (this.#workers.at(old.slot) !== old) continue;
         const fresh = this.#startWorker();
         await this.#becomesReady(fresh);
         await this.#drain(old, 'upgrade');
+        if (this.#stopping) throw new SallyportError('not-running', 'the gateway is stopping');
       }
       // It answers what is under way and ends; the next one is then started.
       this.#retiring = this.#control;
@@ -145,9 +162,11 @@ export class Supervisor {
   }
 
   #startControl(): void {
-    const { data, users, version, bundle, clock } = this.#options;
+    const { data, users, version, clock } = this.#options;
+    const bundle = this.#bundle;
+    const { secrets, environment } = operatorFiles(parseConfig(bundle), process.env);
     const child = new Child(
-      controlCommand(data, process.env),
+      controlCommand(data, environment, secrets),
       controlSilenceTicks,
       clock.monotonic(),
     );
@@ -161,6 +180,8 @@ export class Supervisor {
       startedAt: this.#startedAt,
       version,
       ports,
+      members: this.#workers.everyone(),
+      announce: !this.#ready,
       workersOverride: this.#options.workers,
       privileges: users?.control,
     });
@@ -179,14 +200,22 @@ export class Supervisor {
     }
     if (this.#retiring === child) {
       this.#retiring = undefined;
-      this.#startControl();
+      this.#restartControl();
       return;
     }
     this.#log('error', { reason }, 'control ended; workers serve on while it is restarted');
     const livedMs = this.#options.clock.monotonic() - child.startedAtMs;
-    this.#later(this.#controlRestarts.nextDelayMs(livedMs), () => {
-      if (!this.#stopping) this.#startControl();
-    });
+    this.#later(this.#controlRestarts.nextDelayMs(livedMs), () => this.#restartControl());
+  }
+
+  #restartControl(): void {
+    if (this.#stopping) return;
+    try {
+      this.#startControl();
+    } catch (error) {
+      this.#log('error', { err: messageOf(error) }, 'control could not be started');
+      this.#later(retryStartMs, () => this.#restartControl());
+    }
   }
 
   #startWorker(): WorkerProcess {
@@ -200,10 +229,11 @@ export class Supervisor {
       slot,
       generation: this.#workers.nextGeneration(),
       child,
+      budget: new FrameBudget(workerFrames),
       state: 'starting',
     };
     this.#workers.add(worker);
-    child.link.onFrame = (frame) => this.#fromWorker(worker, frame);
+    child.link.onFrame = (frame) => this.#guard(worker, () => this.#fromWorker(worker, frame));
     child.onEnd = (reason) => this.#workerEnded(worker, reason);
     const ports = Object.fromEntries([...this.#listeners].map(([name, { port }]) => [name, port]));
     this.#toWorker(worker, {
@@ -226,7 +256,8 @@ export class Supervisor {
     this.#membersChanged();
     this.#toControl({ type: 'worker-gone', slot: worker.slot, generation: worker.generation });
     if (expected) return;
-    this.#log('error', { slot: worker.slot, pid: worker.child.pid, reason }, 'worker ended');
+    this.#log('error', { ...describe(worker), reason }, 'worker ended');
+    if (this.#ready) this.#writeRun();
     this.#failedStarts += 1;
     if (!this.#ready && this.#failedStarts >= maxFailedStarts) {
       this.#log('fatal', {}, 'the workers do not start');
@@ -234,7 +265,11 @@ export class Supervisor {
       return;
     }
     const livedMs = this.#options.clock.monotonic() - worker.child.startedAtMs;
-    this.#later(this.#workerRestarts.nextDelayMs(livedMs), () => this.#fillUp());
+    this.#fillUpIn(this.#workerRestarts.nextDelayMs(livedMs));
+  }
+
+  #fillUpIn(ms: number): void {
+    this.#later(ms, () => this.#fillUp());
   }
 
   /** As many workers as are wanted; the first one alone, until it has chosen the ports that were left free. */
@@ -243,7 +278,12 @@ export class Supervisor {
     const serving = this.#workers.serving().length;
     const portsKnown = this.#workers.ready(1) || this.#ready;
     const target = portsKnown ? this.#wanted : 1;
-    for (let n = serving; n < target; n += 1) this.#startWorker();
+    try {
+      for (let n = serving; n < target; n += 1) this.#startWorker();
+    } catch (error) {
+      this.#log('error', { err: messageOf(error) }, 'a worker could not be started');
+      this.#fillUpIn(retryStartMs);
+    }
   }
 
   #fromControl(child: Child, frame: Frame): void {
@@ -273,6 +313,8 @@ export class Supervisor {
         this.#drainMs = message.drainMs;
         this.#operatorToken ??= message.operatorToken;
         this.#toControl({ type: 'members', members: this.#workers.everyone() });
+        if (this.#reloadDue) this.#offerBundle(0);
+        this.#reloadDue = false;
         this.#fillUp();
         return;
       case 'listening':
@@ -292,7 +334,10 @@ export class Supervisor {
         return;
       }
       case 'read-bundle':
-        this.#answerBundle(message.id);
+        this.#offerBundle(message.id);
+        return;
+      case 'applied':
+        this.#bundle = this.#offered.get(message.id) ?? this.#bundle;
         return;
       case 'replace-processes':
         this.replaceProcesses().then(
@@ -309,9 +354,14 @@ export class Supervisor {
     }
   }
 
-  #answerBundle(id: number): void {
+  #offerBundle(id: number): void {
     try {
-      this.#toControl({ type: 'bundle', id, bundle: this.#options.readBundle() });
+      const bundle = this.#options.readBundle();
+      this.#offered.delete(id);
+      this.#offered.set(id, bundle);
+      const [oldest] = this.#offered.keys();
+      if (this.#offered.size > maxOffered && oldest !== undefined) this.#offered.delete(oldest);
+      this.#toControl({ type: 'bundle', id, bundle });
     } catch (error) {
       this.#toControl({ type: 'bundle', id, error: messageOf(error) });
     }
@@ -319,46 +369,52 @@ export class Supervisor {
 
   #fromWorker(worker: WorkerProcess, frame: Frame): void {
     worker.child.heard();
-    if (frame.channel === channels.control) {
+    if (!worker.budget.take(frame.body.length, this.#options.clock.monotonic())) {
+      this.#log('error', describe(worker), 'worker killed: it floods control');
+      worker.child.kill();
+    } else if (frame.channel === channels.control) {
       // The channel is ours to stamp: a worker cannot speak for another.
       this.#control?.link.forward({ ...frame, channel: worker.slot }, frame.body);
-      return;
+    } else if (frame.channel === channels.supervisor) {
+      this.#handleWorker(worker, frame.body);
     }
-    if (frame.channel !== channels.supervisor) return;
-    const message = parseBody(frame.body);
-    if (message !== undefined) this.#handleWorker(worker, message as WorkerToSupervisor);
   }
 
-  /** A worker may be in an attacker's hands: nothing here does more than note where it stands. */
-  #handleWorker(worker: WorkerProcess, message: WorkerToSupervisor): void {
-    switch (message.type) {
+  /** Nothing here does more than note where the worker stands. */
+  #handleWorker(worker: WorkerProcess, body: Buffer): void {
+    const word = parseWorkerWord(body);
+    switch (word?.type) {
       case 'joined':
-        if (worker.state === 'starting') worker.state = 'joined';
+        if (worker.state !== 'starting') return;
+        worker.state = 'joined';
         this.#membersChanged();
-        return;
+        break;
       case 'listening': {
-        const { listener, host, port } = message;
-        if (typeof listener !== 'string' || typeof host !== 'string' || !Number.isInteger(port))
-          return;
-        if (this.#listeners.has(listener) || this.#listeners.size >= 16) return;
+        const { listener, host, port } = word;
+        if (this.#listeners.has(listener)) return;
         this.#listeners.set(listener, { host, port });
         this.#toControl({ type: 'listening', listener, host, port });
-        return;
+        break;
       }
       case 'ready':
-        if (worker.state === 'joined') worker.state = 'ready';
+        if (worker.state !== 'joined') return;
+        worker.state = 'ready';
         this.#fillUp();
         this.#readiness();
-        return;
+        break;
       case 'failed':
-        this.#log('error', { slot: worker.slot }, String(message.message).slice(0, 500));
+        this.#log('error', describe(worker), word.message);
         if (!this.#ready && this.#workers.serving().length === 1) {
           worker.state = 'draining';
           this.#finish(1);
+        } else {
+          // It is replaced, after a while that grows.
+          worker.child.kill();
         }
         break;
       case 'pong':
       case 'drained':
+      case undefined:
         break;
     }
   }
@@ -371,18 +427,35 @@ export class Supervisor {
   /** `run.json` says who is there; it is written when all are, and again when one of them changed. */
   #readiness(): void {
     if (this.#stopping || this.#wanted === 0 || !this.#workers.ready(this.#wanted)) return;
-    const listeners = Object.fromEntries(this.#listeners);
-    writeRunFile(this.#options.data.runFile, {
-      version: 1,
-      ready: true,
-      pid: process.pid,
-      startedAt: new Date(this.#startedAt).toISOString(),
-      workers: this.#workers.serving().map((worker) => worker.child.pid),
-      listeners,
-    });
+    this.#writeRun();
     if (this.#ready) return;
     this.#ready = true;
+    const listeners = Object.fromEntries(this.#listeners);
     this.#options.onReady({ listeners, operatorToken: this.#operatorToken });
+    this.#toControl({ type: 'announced' });
+  }
+
+  #writeRun(): void {
+    const ready = this.#workers.all().filter((worker) => worker.state === 'ready');
+    this.#attempt('run.json was not written', () =>
+      writeRunFile(this.#options.data.runFile, {
+        version: 1,
+        ready: true,
+        pid: process.pid,
+        startedAt: new Date(this.#startedAt).toISOString(),
+        workers: ready.map((worker) => worker.child.pid),
+        listeners: Object.fromEntries(this.#listeners),
+      }),
+    );
+  }
+
+  /** A full disk must not end the gateway. */
+  #attempt(failure: string, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#log('error', { err: messageOf(error) }, failure);
+    }
   }
 
   async #drain(worker: WorkerProcess, reason: 'shutdown' | 'upgrade'): Promise<void> {
@@ -395,10 +468,10 @@ export class Supervisor {
 
   /** Resolves when the process has ended; kills it after `limitMs`. */
   async #ended(child: Child, limitMs: number): Promise<void> {
-    if (child.process.exitCode !== null || child.process.signalCode !== null) return;
+    if (child.over) return;
     await new Promise<void>((resolve) => {
       const timer = this.#later(limitMs, () => child.kill());
-      child.process.once('exit', () => {
+      child.process.once('close', () => {
         clearTimeout(timer);
         this.#timers.delete(timer);
         resolve();
@@ -407,26 +480,27 @@ export class Supervisor {
   }
 
   async #becomesReady(worker: WorkerProcess): Promise<void> {
-    const deadline = this.#options.clock.monotonic() + 30_000;
     while (worker.state !== 'ready') {
-      if (this.#workers.at(worker.slot) !== worker || this.#options.clock.monotonic() > deadline) {
-        throw new SallyportError(
-          'timeout',
-          'the new worker did not become ready; the old one stays',
-        );
+      if (this.#stopping) throw new SallyportError('not-running', 'the gateway is stopping');
+      // It ended, or was killed because it took too long.
+      if (this.#workers.at(worker.slot) !== worker) {
+        throw new SallyportError('timeout', 'the new worker did not become ready; the old stay');
       }
       await new Promise<void>((resolve) => this.#later(20, resolve));
     }
   }
 
   #tick(): void {
+    const now = this.#options.clock.monotonic();
     for (const worker of this.#workers.all()) {
       if (!worker.child.tick()) {
-        this.#log(
-          'error',
-          { slot: worker.slot, pid: worker.child.pid },
-          'worker killed: it was silent',
-        );
+        this.#log('error', describe(worker), 'worker killed: it was silent');
+      } else if (
+        (worker.state === 'starting' || worker.state === 'joined') &&
+        now - worker.child.startedAtMs > readyLimitMs
+      ) {
+        this.#log('error', describe(worker), 'worker killed: it did not become ready');
+        worker.child.kill();
       }
     }
     if (this.#control?.tick() === false) this.#log('error', {}, 'control killed: it was silent');
@@ -439,7 +513,9 @@ export class Supervisor {
   #remember(): void {
     const pids = this.#workers.all().map((worker) => worker.child.pid);
     if (this.#control !== undefined) pids.push(this.#control.pid);
-    rememberChildren(this.#options.data.path, pids);
+    this.#attempt('children.json was not written', () =>
+      rememberChildren(this.#options.data.path, pids),
+    );
   }
 
   #toControl(message: SupervisorToControl): void {
@@ -466,9 +542,27 @@ export class Supervisor {
   #finish(code: number): void {
     this.#stopping = true;
     for (const timer of this.#timers) clearTimeout(timer);
-    for (const worker of this.#workers.all()) worker.child.kill();
-    this.#control?.kill();
     removeRunFile(this.#options.data.runFile);
-    this.#exit(code);
+    const children = this.#workers.all().map((worker) => worker.child);
+    if (this.#control !== undefined) children.push(this.#control);
+    for (const child of children) child.kill();
+    // The lock on the data is kept until nobody works on it any more.
+    void Promise.all(children.map((child) => this.#ended(child, drainGraceMs))).then(() =>
+      this.#exit(code),
+    );
   }
+
+  /** Whatever goes wrong with what one worker sent costs that worker and nothing else. */
+  #guard(worker: WorkerProcess, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#log('error', { ...describe(worker), err: messageOf(error) }, 'worker killed');
+      worker.child.kill();
+    }
+  }
+}
+
+function describe(worker: WorkerProcess): { readonly slot: number; readonly pid: number } {
+  return { slot: worker.slot, pid: worker.child.pid };
 }

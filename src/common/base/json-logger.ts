@@ -13,6 +13,14 @@ export function jsonLogger(fields: Readonly<Record<string, unknown>>): JsonLogge
   const sink = destination({ fd: 2, sync: false, maxLength: maxBufferedBytes });
   // A sink that is gone is no reason to stop: there is nobody left to tell.
   sink.on('error', () => {});
+  // What explains an end is written just before it.
+  process.on('exit', () => {
+    try {
+      sink.flushSync();
+    } catch {
+      // Gone, or not reading: see above.
+    }
+  });
   const logger = pino(
     {
       level: 'info',

@@ -68,14 +68,18 @@ export class Link {
   }
 
   #receive(chunk: Buffer): void {
+    let frames: Frame[];
     try {
-      for (const frame of this.#reader.push(chunk)) {
-        if (this.#closed) return;
-        this.onFrame(frame);
-      }
+      frames = this.#reader.push(chunk);
     } catch (error) {
       if (!(error instanceof SallyportError)) throw error;
       this.close(error.message);
+      return;
+    }
+    // What the receiver throws is the receiver's own and says nothing of the other end.
+    for (const frame of frames) {
+      if (this.#closed) return;
+      this.onFrame(frame);
     }
   }
 }

@@ -97,6 +97,10 @@ export type SupervisorToControl =
       readonly version: string;
       /** Ports that this run already uses: listener name → port. */
       readonly ports: Readonly<Record<string, number>>;
+      /** Workers that live already: a control that replaces another must not think that there are none. */
+      readonly members: readonly Member[];
+      /** Nobody has been shown the one-time operator enrolment of this data directory in this run. */
+      readonly announce: boolean;
       /** `--workers`, which wins over the configuration. */
       readonly workersOverride: number | undefined;
       readonly privileges: Privileges | undefined;
@@ -110,6 +114,8 @@ export type SupervisorToControl =
     }
   | { readonly type: 'worker-gone'; readonly slot: number; readonly generation: number }
   | { readonly type: 'ping'; readonly n: number }
+  /** The operator enrolment has been shown to whoever started the gateway. */
+  | { readonly type: 'announced' }
   /** The deltas since the last snapshot outgrew it: broadcast a fresh one. */
   | { readonly type: 'want-snapshot' }
   | {
@@ -140,6 +146,8 @@ export type ControlToSupervisor =
     }
   | { readonly type: 'kill-worker'; readonly slot: number; readonly generation: number }
   | { readonly type: 'read-bundle'; readonly id: number }
+  /** The bundle of this id is in force: the next control starts with it. */
+  | { readonly type: 'applied'; readonly id: number }
   | { readonly type: 'replace-processes'; readonly id: number }
   | { readonly type: 'drained' }
   | { readonly type: 'failed'; readonly message: string };

@@ -40,6 +40,12 @@ export class Invitations {
     return { token, expires };
   }
 
+  /** As `invite`, and every earlier invitation of this name is void. */
+  replace(name: PrincipalName, ttlMs: number): ReturnType<Invitations['invite']> {
+    this.#database.prepare('DELETE FROM invitations WHERE principal = ?').run(name);
+    return this.invite(name, ttlMs);
+  }
+
   /** The name that the token invites; undefined when it is unknown, used or late. Does not use it up. */
   find(token: string): PrincipalName | undefined {
     const row = this.#database

@@ -14,6 +14,7 @@ const acknowledgeMs = 2_000;
 const startMs = 20_000;
 /** How often workers are told that what they have is still current. */
 const confirmMs = 5_000;
+const requestedEveryMs = 1_000;
 
 export interface PublisherPorts {
   readonly clock: Clock;
@@ -50,6 +51,9 @@ export class SnapshotPublisher {
   readonly #workers = new Map<string, WorkerState>();
   readonly #waiters = new Set<Waiter>();
   #seq = 0;
+  #hasSnapshot = false;
+  #requested = false;
+  #publishedAt = Number.NEGATIVE_INFINITY;
 
   /** @param epoch one number per life of control, greater than every earlier one. */
   constructor(epoch: number, ports: PublisherPorts) {
@@ -68,8 +72,11 @@ export class SnapshotPublisher {
 
   /** A fresh snapshot for everybody, under the next seq: a worker that missed nothing takes it as well. */
   publishSnapshot(): void {
-    this.#seq += 1;
+    // Built first: one that cannot be built must leave no gap.
     const snapshot = this.#ports.buildSnapshot();
+    this.#seq += 1;
+    this.#hasSnapshot = true;
+    this.#publishedAt = this.#ports.clock.monotonic();
     this.#broadcast(frameKinds.snapshot, {
       type: 'snapshot',
       issuedAt: this.#ports.clock.now(),
@@ -77,9 +84,22 @@ export class SnapshotPublisher {
     });
   }
 
+  /** The same when somebody asks for it: several who ask at once get one, and nobody more than one a second. */
+  requestSnapshot(): void {
+    if (this.#requested) return;
+    this.#requested = true;
+    const sinceMs = this.#ports.clock.monotonic() - this.#publishedAt;
+    this.#ports.later(Math.max(0, requestedEveryMs - sinceMs), () => {
+      this.#requested = false;
+      this.publishSnapshot();
+    });
+  }
+
   /** Resolves when every worker there is has applied the changes or is gone. */
   async publish(changes: readonly SnapshotChange[]): Promise<Acknowledgement> {
     if (changes.length === 0) return { acknowledged: 0, killed: 0 };
+    if (!this.#hasSnapshot)
+      throw new SallyportError('internal', 'a delta before the first snapshot');
     this.#seq += 1;
     this.#broadcast(frameKinds.delta, {
       type: 'delta',
@@ -174,7 +194,8 @@ export class SnapshotPublisher {
   }
 
   #broadcast(kind: number, message: ControlToWorker): void {
-    if (this.#seq === 0) throw new SallyportError('internal', 'a delta before the first snapshot');
+    if (!this.#hasSnapshot)
+      throw new SallyportError('internal', 'a delta before the first snapshot');
     this.#ports.broadcast(kind, this.#epoch, this.#seq, message);
   }
 }

@@ -48,6 +48,9 @@ export const migrations: readonly string[] = [
     value INTEGER NOT NULL
   ) STRICT;
 
+  -- One row once somebody has been shown the one-time enrolment of the first operator.
+  CREATE TABLE announced (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1)) STRICT;
+
   CREATE TABLE invitations (
     token_sha256 TEXT    NOT NULL PRIMARY KEY,
     principal    TEXT    NOT NULL,

@@ -1,0 +1,36 @@
+/**
+ * Which worker has a connection. The kernel shares connections out among the workers of one port, so whoever wants one
+ * on each worker opens connections until every worker has one.
+ */
+import type { Gateway } from './gateway.ts';
+import type { RawMqtt } from './raw-mqtt.ts';
+
+/** The chance to miss one of two workers so many times in a row is 1 in 2⁶⁴. */
+const mostTries = 64;
+
+/** Pid of the worker that accepted or refused the CONNECT of this client. */
+export async function workerOf(gateway: Gateway, client: RawMqtt): Promise<number> {
+  const line = await gateway.log.logged((entry) => entry.get('remote') === client.address);
+  return Number(line.get('pid'));
+}
+
+/**
+ * Calls `open`, which connects and returns the client with the answer, until each of `workers` has given one; then
+ * returns worker → client. Clients that came to a worker again are closed.
+ */
+export async function onEachWorker<T extends { readonly client: RawMqtt }>(
+  gateway: Gateway,
+  workers: readonly number[],
+  open: () => Promise<T>,
+): Promise<ReadonlyMap<number, T>> {
+  const found = new Map<number, T>();
+  for (let tries = 0; found.size < workers.length; tries += 1) {
+    if (tries === mostTries)
+      throw new Error(`only ${found.size} of ${workers.length} workers answered`);
+    const opened = await open();
+    const worker = await workerOf(gateway, opened.client);
+    if (workers.includes(worker) && !found.has(worker)) found.set(worker, opened);
+    else opened.client[Symbol.dispose]();
+  }
+  return found;
+}

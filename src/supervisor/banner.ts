@@ -21,7 +21,7 @@ export function readyBanner(info: BannerInfo): string {
     `  ${'config'.padEnd(8)} ${info.configPath ?? 'embedded defaults (./bin/sallyport init writes a file to edit)'}`,
     ...operatorEnrolment(info),
     '',
-    'Next, in another terminal in this directory:',
+    'Next, in another terminal in this directory, one after the other:',
     '',
     ...nextCommands(info),
     '',
@@ -43,20 +43,15 @@ function operatorEnrolment({ operatorToken }: BannerInfo): string[] {
 
 function nextCommands({ dataDir, listeners }: BannerInfo): string[] {
   const data = resolve(dataDir) === resolve('data') ? '' : ` --data ${shellWord(dataDir)}`;
-  const commands = [
-    `  ./bin/sallyport device create d1 --out lab${data}`,
-    `  ./bin/sallyport service create be --role backend --out lab${data}`,
-  ];
+  const device = `./bin/sallyport device create d1 --out lab${data}`;
+  const service = `./bin/sallyport service create be --role backend --out lab${data}`;
   const { mqtts } = listeners;
-  if (mqtts === undefined) return commands;
+  if (mqtts === undefined) return [`  ${device} && ${service}`];
   const connect = (id: string) =>
     `-h ${clientHost(mqtts.host)} -p ${mqtts.port} --cafile lab/ca.crt --cert lab/${id}.crt --key lab/${id}.key`;
   return [
-    ...commands,
-    `  mosquitto_sub ${connect('be')} -t 'devices/+/telemetry' -v`,
-    '',
-    'and in a third one:',
-    '',
+    `  ${device} && ${service}`,
+    `  mosquitto_sub ${connect('be')} -t 'devices/+/telemetry' -v &`,
     `  mosquitto_pub ${connect('d1')} -t devices/d1/telemetry -q 1 -m '{"temperature":22.5}'`,
   ];
 }

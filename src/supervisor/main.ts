@@ -28,7 +28,9 @@ export async function runSupervisor(options: UpOptions): Promise<number> {
   const readBundle = () => loadConfigBundle(options.configPath);
   const bundle = readBundle();
   // A mistake is better told here, before anything has started.
-  parseConfig(bundle);
+  for (const listener of parseConfig(bundle).listenersNotYet) {
+    log('warn', { listener }, 'this version has no such listener: nothing listens there');
+  }
   const users = wingUsers((line) => log('info', {}, line));
   const data = openDataDirectory(options.dataDir, users);
   try {

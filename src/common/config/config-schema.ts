@@ -3,7 +3,7 @@
  * there. Validation, defaults, `sallyport init` and docs/configuration.md all come from here.
  *
  * Besides the standard's keywords it uses four of its own: `kind` (a text of units.ts), `onlyFalse` (of true and
- * false, only false), `notYet` (accepted only as `false` or an empty mapping, or not at all, with the reason) and
+ * false, only false), `notYet` (accepted only as an address that is not used, or as an empty mapping, or not at all, with the reason) and
  * `example` (a value for the documentation).
  */
 import { builtInRoles } from './built-in-roles.ts';
@@ -29,7 +29,7 @@ export interface ConfigNode {
   readonly items?: ConfigNode;
   readonly kind?: TextKind;
   readonly onlyFalse?: true;
-  readonly notYet?: { readonly accepts: 'false' | 'empty' | 'nothing'; readonly reason: string };
+  readonly notYet?: { readonly accepts: 'listener' | 'empty' | 'nothing'; readonly reason: string };
   readonly example?: unknown;
 }
 
@@ -81,8 +81,8 @@ function missingListener(description: string): ConfigNode {
     description,
     default: false,
     notYet: {
-      accepts: 'false',
-      reason: 'this listener is not available yet; write false or leave it out',
+      accepts: 'listener',
+      reason: 'write false, or the host and port that it is to have; nothing listens there yet',
     },
   };
 }

@@ -16,6 +16,8 @@ export interface Config {
   /** DNS names and IP addresses of the server certificate. Never empty. */
   readonly serverNames: readonly string[];
   readonly listeners: ListenersConfig;
+  /** Listeners that are configured and that this version does not have: whoever starts it is told. */
+  readonly listenersNotYet: readonly string[];
   readonly tls: TlsConfig;
   readonly ca: CaConfig;
   readonly enrolment: EnrolmentConfig;
@@ -40,7 +42,7 @@ export interface ListenerConfig {
   readonly port: number;
 }
 
-/** The listeners that exist; the others can only be `false` in the configuration. */
+/** The listeners that exist. */
 export interface ListenersConfig {
   readonly mqtts: ListenerConfig | false;
   readonly admin: ListenerConfig | false;

@@ -38,8 +38,10 @@ export interface FilledSecret {
 export interface FilledConfig {
   readonly trustDomain: string;
   readonly serverNames: readonly string[];
+  /** Of the listeners that do not exist yet, whatever was written. */
   readonly listeners: Readonly<
-    Record<'mqtts' | 'admin', { readonly host: string; readonly port: number } | false>
+    Record<'mqtts' | 'admin', { readonly host: string; readonly port: number } | false> &
+      Record<string, unknown>
   >;
   readonly tls: { readonly minVersion: '1.2' | '1.3'; readonly groups: readonly string[] };
   readonly ca: {

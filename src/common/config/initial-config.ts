@@ -25,7 +25,7 @@ export function initialConfigText(): string {
 
 function entry(key: string, node: ConfigNode, indent: string): string[] {
   if (node.notYet !== undefined) {
-    if (node.notYet.accepts !== 'false') return [];
+    if (node.notYet.accepts !== 'listener') return [];
     return [
       ...comment(`${node.description ?? ''} Not available yet.`, indent),
       `${indent}${key}: false`,

@@ -82,8 +82,8 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
   ['a role named __proto__', 'roles: { __proto__: {} }\n', /is not a name/u],
   ['a key without a value', 'roles:\n', /^1: roles is empty/u],
   [
-    'a listener that does not exist yet',
-    'listeners: { https: { port: 8443 } }\n',
+    'a listener that does not exist yet with more than an address',
+    'listeners: { https: { port: 8443, tls: false } }\n',
     /listeners\.https is not available/u,
   ],
   ['a listener set to true', 'listeners: { mqtts: true }\n', /listeners\.mqtts is true/u],
@@ -291,4 +291,14 @@ test('trust anchors that would mix identities up or leak a key are refused', () 
   ] as const) {
     assert.match(problems(anchors(list), files).join('\n'), message);
   }
+});
+
+test('a listener of a later version may be configured, is named, and nothing listens', () => {
+  const config = parseConfig({
+    configPath: '/etc/sallyport.yaml',
+    configText: 'listeners: { https: { host: 127.0.0.1, port: 0 }, coaps: false }\n',
+    files: {},
+  });
+  assert.deepEqual(config.listenersNotYet, ['https']);
+  assert.deepEqual(Object.keys(config.listeners), ['mqtts', 'admin']);
 });

@@ -48,6 +48,9 @@ class Builder {
       trustDomain,
       serverNames,
       listeners: { mqtts: this.#filled.listeners.mqtts, admin: this.#filled.listeners.admin },
+      listenersNotYet: Object.entries(this.#filled.listeners).flatMap(([name, address]) =>
+        name === 'mqtts' || name === 'admin' || address === false ? [] : [name],
+      ),
       tls,
       ca: {
         masterKey: this.#secret(ca.masterKey),

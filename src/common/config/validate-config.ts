@@ -62,7 +62,7 @@ function compile(): ValidateFunction {
     schemaType: 'object',
     errors: false,
     validate: ({ accepts }: NonNullable<ConfigNode['notYet']>, data: unknown) => {
-      if (accepts === 'false') return data === false;
+      if (accepts === 'listener') return data === false || isAddress(data);
       return (
         accepts === 'empty' &&
         typeof data === 'object' &&
@@ -72,6 +72,16 @@ function compile(): ValidateFunction {
     },
   });
   return ajv.compile(configSchema);
+}
+
+/** An address for a listener that a later version has: it may be written down today, and nothing listens on it. */
+function isAddress(data: unknown): boolean {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) return false;
+  return Object.entries(data).every(([key, value]) =>
+    key === 'host'
+      ? typeof value === 'string'
+      : key === 'port' && Number.isInteger(value) && value >= 0 && value <= 65_535,
+  );
 }
 
 function findingOf(error: ErrorObject): Finding {

@@ -7,15 +7,19 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { isErrorCode, messageOf, SallyportError } from '../common/base/errors.ts';
 import type { CommandContext } from './context.ts';
+import { supervisorLives } from './supervisor-lives.ts';
 
 /** An answer is a page of a list at most. */
 const maxAnswerBytes = 16 * 1024 * 1024;
-/** Replacing the processes waits for workers that drain. */
 const timeoutMs = 120_000;
+/** Replacing the processes waits for new workers to start and, one after the other, for the old ones to drain. */
+const slowTimeoutMs = 10 * 60_000;
+const slowPaths: ReadonlySet<string> = new Set(['/v1/reload-processes']);
 
 /**
  * @returns the JSON of the answer; undefined for an empty one.
- * @throws SallyportError what the gateway answered; `not-running` when there is none, `timeout`, `io`.
+ * @throws SallyportError what the gateway answered; `not-running` when there is none, `unavailable` while its control
+ *   restarts, `timeout`, `io`.
  */
 export async function askGateway(
   context: CommandContext,
@@ -71,7 +75,13 @@ function exchange(
   };
   return new Promise((resolve, reject) => {
     const request = httpRequest(
-      { method, path, headers, createConnection: () => socket, timeout: timeoutMs },
+      {
+        method,
+        path,
+        headers,
+        createConnection: () => socket,
+        timeout: slowPaths.has(path) ? slowTimeoutMs : timeoutMs,
+      },
       (response) => {
         const chunks: Buffer[] = [];
         let bytes = 0;
@@ -106,6 +116,12 @@ function unreachable(dataDir: string, error: unknown): SallyportError {
     });
   }
   if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ECONNREFUSED') {
+    if (supervisorLives(dataDir)) {
+      return new SallyportError('unavailable', 'control is restarting', {
+        hint: 'try again in a moment',
+        cause: error,
+      });
+    }
     return new SallyportError('not-running', `no gateway runs on ${dataDir}`, {
       hint: `start one with "npm start" or "sallyport up --data ${dataDir}", or name its folder with --data`,
       cause: error,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -10,7 +10,8 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:http';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { ClientRequest, createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -356,6 +357,45 @@ test('reload says what changed and what waits', async () => {
   );
   assert.equal((await here('reload', '--processes')).code, 0);
   assert.deepEqual(services.calls.at(-1), ['replaceProcesses', 'local:1000']);
+});
+
+test('a gateway may take its time to replace its processes, and not for anything else', async () => {
+  const timeouts: unknown[] = [];
+  const started = (message: unknown): void => {
+    if (typeof message !== 'object' || message === null || !('request' in message)) return;
+    if (message.request instanceof ClientRequest)
+      timeouts.push(Reflect.get(message.request, 'timeout'));
+  };
+  subscribe('http.client.request.start', started);
+  await here('reload', '--processes');
+  await here('reload');
+  unsubscribe('http.client.request.start', started);
+  assert.deepEqual(timeouts, [600_000, 120_000]);
+});
+
+test('a gateway whose control restarts is told apart from none', async () => {
+  const data = join(home, 'restarting');
+  mkdirSync(join(data, 'control'), { recursive: true });
+  const run = join(data, 'run.json');
+  const restarting = {
+    code: 1,
+    out: '',
+    err: 'error: control is restarting; try again in a moment\n',
+  };
+  const none = /^error: no gateway runs on /;
+  assert.match((await sallyport('status', '--data', data)).err, none);
+  writeFileSync(run, JSON.stringify({ version: 1, pid: process.pid }));
+  assert.deepEqual(await sallyport('status', '--data', data), restarting, 'no socket');
+  // A socket that nobody listens on any more.
+  const gone =
+    "require('net').createServer().listen('admin.sock', () => process.kill(process.pid, 'SIGKILL'))";
+  spawnSync(process.execPath, ['-e', gone], { cwd: join(data, 'control') });
+  assert.ok(existsSync(join(data, 'control', 'admin.sock')));
+  assert.deepEqual(await sallyport('status', '--data', data), restarting, 'nobody at the socket');
+  for (const pid of [spawnSync('true').pid, -1, 'x']) {
+    writeFileSync(run, JSON.stringify({ version: 1, pid }));
+    assert.match((await sallyport('status', '--data', data)).err, none, String(pid));
+  }
 });
 
 function makeCsr(path: string, subject: string): void {

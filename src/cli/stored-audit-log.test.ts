@@ -83,10 +83,7 @@ test('a line changed, removed, cut off or added is named', async () => {
 test('a gateway that is only being restarted is not judged from its files', async () => {
   appendFileSync(join(data, 'run.json'), JSON.stringify({ version: 1, pid: process.pid }));
   const { code, err } = await verify();
-  assert.deepEqual(
-    [code, err],
-    [1, 'error: the gateway is being restarted; try again in a moment\n'],
-  );
+  assert.deepEqual([code, err], [1, 'error: control is restarting; try again in a moment\n']);
 });
 
 test('where no gateway ever ran there is nothing to verify', async () => {

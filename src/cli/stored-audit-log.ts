@@ -2,7 +2,7 @@
  * Verifies the audit log of a gateway that does not run. Works on a copy: opening the database for real would bring its
  * schema up to date, repair the end of the log and leave files of whoever ran the command among control's own.
  */
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../common/base/clock.ts';
@@ -11,7 +11,7 @@ import type { AuditVerdict } from '../control/admin/ports.ts';
 import { auditFile, openAuditLog } from '../control/audit-log/audit-log.ts';
 import { databaseFile, openDatabase } from '../control/store/database.ts';
 
-/** @throws SallyportError `not-running` when there is nothing to verify or control is only being restarted; `io`. */
+/** @throws SallyportError `not-running` when there is nothing to verify; `io`. */
 export async function verifyStoredAuditLog(
   dataDir: string,
   notRunning: SallyportError,
@@ -19,11 +19,6 @@ export async function verifyStoredAuditLog(
   const control = join(dataDir, 'control');
   // Without the registry there is no head to compare with, and no gateway ever ran here.
   if (!existsSync(join(control, databaseFile))) throw notRunning;
-  if (supervisorLives(dataDir)) {
-    throw new SallyportError('not-running', 'the gateway is being restarted', {
-      hint: 'try again in a moment',
-    });
-  }
   const copy = mkdtempSync(join(tmpdir(), 'sallyport-verify-'));
   try {
     for (const file of [databaseFile, `${databaseFile}-wal`, auditFile]) {
@@ -53,18 +48,5 @@ async function verifyCopy(copy: string): Promise<AuditVerdict> {
     }
   } finally {
     database.close();
-  }
-}
-
-/** Whether the process that `run.json` names is there: a gateway that was killed leaves the file behind. */
-function supervisorLives(dataDir: string): boolean {
-  try {
-    const run: unknown = JSON.parse(readFileSync(join(dataDir, 'run.json'), 'utf8'));
-    if (typeof run !== 'object' || run === null || !('pid' in run)) return false;
-    if (typeof run.pid !== 'number' || run.pid <= 0) return false;
-    process.kill(run.pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -39,7 +39,7 @@ import { buildSnapshot } from './snapshot/build.ts';
 import { SnapshotPublisher } from './snapshot/publisher.ts';
 import { databaseFile, openDatabase } from './store/database.ts';
 import { nextEpoch } from './store/epoch.ts';
-import { giveFilesTo } from './store/files.ts';
+import { assertOwnFiles, giveFilesTo } from './store/files.ts';
 import { loadMasterKey } from './store/load-master-key.ts';
 import type { MasterKey } from './store/master-key.ts';
 import { readSecret } from './store/read-secret.ts';
@@ -98,6 +98,7 @@ export class Control {
       deviceDays: config.ca.deviceDays,
       serverDays: config.ca.serverDays,
       clock,
+      logger,
     });
     this.#workers = new WorkerTable(welcome.ports);
     this.#publisher = new SnapshotPublisher(nextEpoch(database), {
@@ -180,6 +181,7 @@ export class Control {
     const { welcome, clock, logger } = options;
     const config = parseConfig(welcome.bundle);
     logger.setLevel(config.logs.level);
+    assertOwnFiles();
     const environment = process.env;
     const masterKey = loadMasterKey(config.ca.masterKey, caFolder, environment);
     const metricsToken =
@@ -321,7 +323,10 @@ export class Control {
       await this.#registrations.register(slot, anchor, Buffer.from(certificate, 'base64'));
       ok = true;
     } catch (error) {
-      this.#options.logger.warn({ slot, anchor, err: messageOf(error) }, 'identity not registered');
+      this.#options.logger.warn(
+        { slot, anchor: anchor.slice(0, 100), err: messageOf(error) },
+        'identity not registered',
+      );
     }
     this.#options.toWorker(slot, { type: 'reply', id, ok });
   }

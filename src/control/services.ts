@@ -20,7 +20,7 @@ import type { AuditLog } from './audit-log/audit-log.ts';
 import type { CertificateAuthority } from './ca/authority.ts';
 import type { Configuration } from './configuration.ts';
 import { Enrolment } from './enrolment/enrolment.ts';
-import type { Enrolled } from './enrolment/enrolment.ts';
+import type { Enrolled, RecordIssue } from './enrolment/enrolment.ts';
 import type { Invitations } from './enrolment/invitations.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
 import type { Identity, RegistryChange } from './registry/records.ts';
@@ -31,19 +31,21 @@ import type { WorkerTable } from './worker-table.ts';
 
 /** Operators have no part in the topic space. */
 const operatorRole = 'operator';
+/** What takes something away: neither a full disk nor a spoilt log may keep it from the workers. */
+const restrictions: ReadonlySet<StandingAction> = new Set(['suspend', 'quarantine', 'revoke']);
 
 export interface ServiceParts {
   readonly clock: Clock;
   readonly welcome: Extract<SupervisorToControl, { type: 'welcome' }>;
-  readonly calls: SupervisorCalls;
+  readonly calls: Pick<SupervisorCalls, 'readBundle' | 'replaceProcesses'>;
   readonly authority: CertificateAuthority;
   readonly registry: Registry;
-  readonly auditLog: AuditLog;
-  readonly publisher: SnapshotPublisher;
-  readonly workers: WorkerTable;
+  readonly auditLog: Pick<AuditLog, 'append' | 'read' | 'verify'>;
+  readonly publisher: Pick<SnapshotPublisher, 'publish' | 'position' | 'acknowledgedSeq'>;
+  readonly workers: Pick<WorkerTable, 'listeners' | 'members' | 'load'>;
   readonly invitations: Invitations;
-  readonly configuration: Configuration;
-  readonly metrics: GatewayMetrics;
+  readonly configuration: Pick<Configuration, 'current' | 'apply'>;
+  readonly metrics: Pick<GatewayMetrics, 'text'>;
 }
 
 export class Services implements ControlServices {
@@ -103,8 +105,9 @@ export class Services implements ControlServices {
     csrPem: string,
     role: string | undefined,
   ): Promise<IssuedIdentity> {
-    const enrolled = this.#enrolment.enrol(name, this.#roleFor(name, role), csrPem);
-    return this.#issued(actor, 'enrol', name, enrolled);
+    const given = this.#roleFor(name, role);
+    const record = this.#recordIssue(actor, 'enrol', name, given);
+    return this.#issued(name, this.#enrolment.enrol(name, given, csrPem, record));
   }
 
   async createLab(
@@ -112,11 +115,10 @@ export class Services implements ControlServices {
     name: PrincipalName,
     role: string | undefined,
   ): Promise<LabIdentity> {
-    const enrolled = this.#enrolment.createLabIdentity(name, this.#roleFor(name, role));
-    return {
-      ...(await this.#issued(actor, 'create', name, enrolled)),
-      privateKey: enrolled.privateKey,
-    };
+    const given = this.#roleFor(name, role);
+    const record = this.#recordIssue(actor, 'create', name, given);
+    const enrolled = this.#enrolment.createLabIdentity(name, given, record);
+    return { ...(await this.#issued(name, enrolled)), privateKey: enrolled.privateKey };
   }
 
   async changeStanding(
@@ -125,11 +127,20 @@ export class Services implements ControlServices {
     action: StandingAction,
     reason: string | undefined,
   ): Promise<StandingResult> {
-    const change = this.#parts.registry.changeStanding(name, action, reason);
-    const { standing } = change.identity;
-    const { acknowledged, killed } = await this.#publish(change, () =>
-      this.#audit(actor, action, name, { standing, reason, serials: [...change.revokedSerials] }),
-    );
+    const { registry } = this.#parts;
+    const standing = registry.standingAfter(name, action);
+    const audit = (serials: readonly string[]): void =>
+      this.#audit(actor, action, name, { standing, reason, serials: [...serials] });
+    const restricts = restrictions.has(action);
+    if (!restricts) audit([]);
+    const change = registry.changeStanding(name, action, reason);
+    const published = this.#publish(change);
+    try {
+      if (restricts) audit(change.revokedSerials);
+    } finally {
+      await published;
+    }
+    const { acknowledged, killed } = await published;
     return { name, standing, acknowledged, killed };
   }
 
@@ -149,10 +160,13 @@ export class Services implements ControlServices {
     const name = invitations.find(token);
     if (name === undefined)
       throw new SallyportError('unauthenticated', 'the invitation is unknown, used or late');
-    const enrolled = this.#enrolment.enrol(name, operatorRole, csrPem);
-    if (!invitations.use(token))
-      throw new SallyportError('unauthenticated', 'the invitation has been used');
-    return this.#issued(`invitation:${source}`, 'enrol', name, enrolled);
+    const record = this.#recordIssue(`invitation:${source}`, 'enrol', name, operatorRole);
+    const enrolled = this.#enrolment.enrol(name, operatorRole, csrPem, (certificate) => {
+      record(certificate);
+      if (!invitations.use(token))
+        throw new SallyportError('unauthenticated', 'the invitation is late');
+    });
+    return this.#issued(name, enrolled);
   }
 
   policy() {
@@ -178,8 +192,8 @@ export class Services implements ControlServices {
   }
 
   async confirmRootExported(actor: Actor): Promise<void> {
-    this.#parts.authority.discardRootKey();
     this.#audit(actor, 'discard-root-key', 'ca/root', {});
+    this.#parts.authority.discardRootKey();
   }
 
   async auditLines(after: number, limit: number) {
@@ -214,7 +228,10 @@ export class Services implements ControlServices {
     const known = registry.get(name)?.role;
     const role = asked ?? known ?? (kind === 'service' ? undefined : kind);
     const { roles } = configuration.current;
-    if (role !== undefined && (role in roles || (kind === 'operator' && role === operatorRole)))
+    if (
+      role !== undefined &&
+      (Object.hasOwn(roles, role) || (kind === 'operator' && role === operatorRole))
+    )
       return role;
     throw new SallyportError(
       'usage',
@@ -225,20 +242,17 @@ export class Services implements ControlServices {
     );
   }
 
-  async #issued(
-    actor: Actor,
-    action: string,
-    name: PrincipalName,
-    enrolled: Enrolled,
-  ): Promise<IssuedIdentity> {
-    const { certificate, change } = enrolled;
-    await this.#publish(change, () =>
+  #recordIssue(actor: Actor, action: string, name: PrincipalName, role: string): RecordIssue {
+    return ({ serial, notAfter }) =>
       this.#audit(actor, action, name, {
-        serial: certificate.serial,
-        role: change.identity.role,
-        notAfter: new Date(certificate.notAfter).toISOString(),
-      }),
-    );
+        serial,
+        role,
+        notAfter: new Date(notAfter).toISOString(),
+      });
+  }
+
+  async #issued(name: PrincipalName, { certificate, change }: Enrolled): Promise<IssuedIdentity> {
+    await this.#publish(change);
     return {
       name,
       certificateChain: certificate.certificateChain,
@@ -248,14 +262,12 @@ export class Services implements ControlServices {
     };
   }
 
-  /** Tells the workers first: a full disk must not keep a revocation from them. */
-  async #publish(change: RegistryChange, audit: () => void) {
+  /** The workers have been told when it returns, and have acknowledged when it resolves. */
+  #publish(change: RegistryChange) {
     const changes: SnapshotChange[] = [{ type: 'identity', entry: change.entry }];
     if (change.revokedSerials.length > 0)
       changes.push({ type: 'revoked', serials: change.revokedSerials });
-    const published = this.#parts.publisher.publish(changes);
-    audit();
-    return published;
+    return this.#parts.publisher.publish(changes);
   }
 
   #audit(

@@ -1,9 +1,14 @@
 /** What control knows of the workers and the listeners, from the supervisor and from the workers' own reports. */
+import { systemClock } from '../common/base/clock.ts';
+import type { Clock } from '../common/base/clock.ts';
+import { parsePrincipalName } from '../common/base/principal.ts';
 import type { Member, WorkerMetrics } from '../common/ipc/messages.ts';
 import type { ListenAddress } from '../common/ipc/snapshot.ts';
 
 /** Entries of one report that are looked at; a worker sends a few hundred. */
 const maxEntries = 20_000;
+/** Principals of one report that are written to the registry, which is synchronous; the next report has the others. */
+const maxSeen = 5_000;
 
 export interface WorkerLoad {
   readonly connections: number;
@@ -15,10 +20,12 @@ export class WorkerTable {
   readonly #load = new Map<number, WorkerLoad>();
   /** Ports that the run already uses; their hosts come with the first report. */
   readonly knownPorts: Readonly<Record<string, number>>;
+  readonly #clock: Clock;
   #members: readonly Member[] = [];
 
-  constructor(knownPorts: Readonly<Record<string, number>>) {
+  constructor(knownPorts: Readonly<Record<string, number>>, clock: Clock = systemClock) {
     this.knownPorts = knownPorts;
+    this.#clock = clock;
   }
 
   get members(): readonly Member[] {
@@ -44,7 +51,7 @@ export class WorkerTable {
     if (!isRecord(report)) return undefined;
     const counters = numbers(report['counters']);
     const gauges = numbers(report['gauges']);
-    const seen = numbers(report['seen']);
+    const seen = times(report['seen'], this.#clock.now());
     if (counters === undefined || gauges === undefined || seen === undefined) return undefined;
     this.#load.set(slot, {
       connections: gauges['sallyport_connections'] ?? 0,
@@ -61,6 +68,21 @@ function numbers(value: unknown): Record<string, number> | undefined {
   const kept = Object.create(null) as Record<string, number>; // typed `any` by the library
   for (const [name, number] of entries) {
     if (typeof number === 'number' && Number.isFinite(number)) kept[name] = number;
+  }
+  return kept;
+}
+
+/** Principal → when it was seen. A worker's clock is the machine's, so nothing is seen later than now. */
+function times(value: unknown, nowMs: number): Record<string, number> | undefined {
+  if (!isRecord(value)) return undefined;
+  const kept = Object.create(null) as Record<string, number>; // typed `any` by the library
+  let count = 0;
+  for (const [name, atMs] of Object.entries(value)) {
+    if (count === maxSeen) break;
+    if (typeof atMs !== 'number' || !Number.isSafeInteger(atMs) || atMs < 0) continue;
+    if (parsePrincipalName(name) === undefined) continue;
+    kept[name] = Math.min(atMs, nowMs);
+    count += 1;
   }
   return kept;
 }

@@ -138,8 +138,9 @@ export class Supervisor {
   /** SIGUSR2: for each worker a new one starts and the old one drains; then control is replaced. */
   async replaceProcesses(): Promise<void> {
     if (!this.#ready || this.#replacing || this.#stopping) {
-      const state = this.#stopping ? 'ends' : this.#ready ? 'is being upgraded' : 'is starting';
-      throw new SallyportError('busy', `the gateway ${state}; the processes are not replaced`);
+      throw new SallyportError('busy', 'the gateway starts, stops or is being upgraded already', {
+        hint: 'try again when it is ready',
+      });
     }
     this.#replacing = true;
     try {
@@ -151,7 +152,7 @@ export class Supervisor {
         const fresh = this.#startWorker();
         await this.#becomesReady(fresh);
         await this.#drain(old, 'upgrade');
-        if (this.#stopping) throw new SallyportError('not-running', 'the gateway is stopping');
+        this.#assertRunning();
       }
       // It answers what is under way and ends; the next one is then started.
       this.#retiring = this.#control;
@@ -481,13 +482,17 @@ export class Supervisor {
 
   async #becomesReady(worker: WorkerProcess): Promise<void> {
     while (worker.state !== 'ready') {
-      if (this.#stopping) throw new SallyportError('not-running', 'the gateway is stopping');
+      this.#assertRunning();
       // It ended, or was killed because it took too long.
       if (this.#workers.at(worker.slot) !== worker) {
         throw new SallyportError('timeout', 'the new worker did not become ready; the old stay');
       }
       await new Promise<void>((resolve) => this.#later(20, resolve));
     }
+  }
+
+  #assertRunning(): void {
+    if (this.#stopping) throw new SallyportError('not-running', 'the gateway is stopping');
   }
 
   #tick(): void {

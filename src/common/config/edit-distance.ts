@@ -14,7 +14,7 @@ export function nearest(word: string, candidates: readonly string[]): string | u
 }
 
 /** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`; long words are cut. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   const from = a.slice(0, 64).split('');
   const to = b.slice(0, 64).split('');
   let beforeLast: number[] = [];

@@ -79,7 +79,7 @@ export interface CheckedText {
   failIfAny(problems: readonly Problem[]): void;
 }
 
-export const embedded = 'embedded defaults';
+const embedded = 'embedded defaults';
 
 /**
  * The text of a configuration checked against the schema. Without a path the embedded defaults.

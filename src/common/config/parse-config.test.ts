@@ -173,6 +173,10 @@ for (const [name, text, message] of bad) {
   });
 }
 
+test('what is not available is said once, whatever its form', () => {
+  assert.equal(problems('store: sqlite\n').length, 1);
+});
+
 test('all problems are told at once, in the order of the file', () => {
   const found = problems(
     'workers: 0\nlogs:\n  level: loud\nlimits:\n  sessions: -1\n  drian: 1s\n',

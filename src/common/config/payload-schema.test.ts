@@ -150,6 +150,11 @@ test('a schema 100,000 levels deep is refused and not descended into', () => {
   assert.throws(() => compilePayloadSchema(schema), /nested deeper/u);
 });
 
+test('definitions that nothing refers to cost nothing', () => {
+  const $defs = Object.fromEntries(Array.from({ length: 2_100 }, (_, i) => [`d${i}`, {}]));
+  assert.equal(check({ $defs }, '1'), undefined);
+});
+
 test('definitions may be used many times and patternProperties on bounded names', () => {
   const schema = {
     type: 'object',
@@ -172,6 +177,9 @@ const patterns: readonly (readonly [string, number, boolean])[] = [
   ['^[a-z]+\\.[a-z]+\\.[a-z]+$', 40, true],
   ['^[\\]a]+$', 40, true],
   ['temperature', 64, true],
+  ['^[a-z]*[a-z]*$', 315, true],
+  ['^(?:a|b)[a-z]*[a-z]*$', 315, false],
+  ['[a-z]*[a-z]*$', 315, false],
   ['^(a|aa)+$', 32, false],
   ['^(a+){2,}$', 32, false],
   ['^(?=a)a$', 8, false],

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { RequestOptions } from 'node:https';
-import { createConnection } from 'node:net';
+import { createConnection, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -546,3 +547,33 @@ function makePki() {
     foreign: issue('foreign', 'foreign-ca', '/CN=ann', leaf, forClients),
   };
 }
+
+test('a connection that cannot be accepted is logged and ends nothing', async () => {
+  const servers: Server[] = [];
+  const listening = (message: unknown): void => {
+    if (typeof message !== 'object' || message === null || !('server' in message)) return;
+    if (message.server instanceof Server) servers.push(message.server);
+  };
+  const errors: object[] = [];
+  const another = createAdminServer(services, {
+    socketPath: join(directory, 'another.sock'),
+    listener: { host: '127.0.0.1', port: 0 },
+    tls: {
+      certificateChain: pki.server.certificate,
+      privateKey: pki.server.key,
+      clientAnchors: [pki.ca],
+    },
+    metricsToken: undefined,
+    authenticateOperator: () => undefined,
+    clock: { now: () => hands.now, monotonic: () => hands.monotonic },
+    logger: { ...silentLogger, error: (fields) => errors.push(fields) },
+  });
+  subscribe('tracing:net.server.listen:asyncStart', listening);
+  await another.start();
+  unsubscribe('tracing:net.server.listen:asyncStart', listening);
+  assert.equal(servers.length, 2);
+  // What Node emits when accept() fails, for want of memory or a descriptor.
+  for (const each of servers) each.emit('error', new Error('accept ENFILE'));
+  assert.deepEqual(errors, [{ err: 'accept ENFILE' }, { err: 'accept ENFILE' }]);
+  await another.close(0);
+});

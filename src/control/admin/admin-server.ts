@@ -97,8 +97,11 @@ export function createAdminServer(
   return {
     async start() {
       removeSocket = await listenLocal(local, options.socketPath);
+      surviveErrors(local, logger);
       if (options.listener === false) return undefined;
-      return listenTls(remote, options.listener);
+      const address = await listenTls(remote, options.listener);
+      surviveErrors(remote, logger);
+      return address;
     },
     updateTls(tls) {
       remote.setSecureContext(secureContextOptions(tls));
@@ -127,6 +130,11 @@ function hardenConnections(server: Server, sockets: Set<Socket>): void {
     if (!socket.writable) return;
     socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
   });
+}
+
+/** Accepting may fail later, without a free descriptor for one: that is no reason to end, the next one is accepted. */
+function surviveErrors(server: Server, logger: Logger): void {
+  server.on('error', (error) => logger.error({ err: error.message }, 'admin listener failed'));
 }
 
 /** One source must not take all connections from the others; judged before TLS. */

@@ -1,9 +1,10 @@
 /** The CA in service: signs leaf certificates with the issuing key, which only this process holds. */
-import { createPublicKey } from 'node:crypto';
-import type { KeyObject, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../../common/base/clock.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { principalParts, spiffeId } from '../../common/base/principal.ts';
+import type { Logger } from '../../common/base/logger.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
 import { oids } from '../../common/codec/der/oids.ts';
 import { encodePem } from '../../common/codec/der/pem.ts';
@@ -14,9 +15,9 @@ import type { MasterKey } from '../store/master-key.ts';
 import { buildCertificate, distinguishedName } from './build-certificate.ts';
 import { serverName, uriName } from './general-names.ts';
 import type { KeyPairFiles } from './key-pair-files.ts';
-import { spkiOf } from './key-pair-files.ts';
+import { generateKey, spkiOf } from './key-pair-files.ts';
 import { backdateMs, dayMs, profiles } from './profiles.ts';
-import { isServerCertificateCurrent } from './server-certificate.ts';
+import { doesServerCertificateServe, isServerCertificateCurrent } from './server-certificate.ts';
 
 export interface AuthorityOptions {
   readonly masterKey: MasterKey;
@@ -27,6 +28,8 @@ export interface AuthorityOptions {
   readonly deviceDays?: number | undefined;
   readonly serverDays?: number | undefined;
   readonly clock: Clock;
+  /** Told when the server certificate could not be renewed although the old one still serves. */
+  readonly logger?: Pick<Logger, 'error'> | undefined;
 }
 
 export interface IssuedCertificate extends NewCertificate {
@@ -53,6 +56,19 @@ export interface AuthoritySummary {
   readonly rootKeyHere: boolean;
 }
 
+export interface ServerPair {
+  readonly certificate: X509Certificate;
+  readonly key: KeyObject;
+}
+
+/** A server certificate that has been signed and is not yet in service. */
+export interface PreparedServerTls extends ServerPair {
+  readonly tls: ServerTls;
+}
+
+/** PEM: the chain, leaf first, and the PKCS#8 key. */
+export type ServerTls = Pick<TlsMaterial, 'certificateChain' | 'privateKey'>;
+
 interface IssuingCa {
   readonly certificate: X509Certificate;
   readonly key: KeyObject;
@@ -67,6 +83,8 @@ export class CertificateAuthority {
   readonly #issuingSpki: Buffer;
   readonly #issuingName: Buffer;
   readonly #issuingNotAfter: number;
+  /** What is served: a renewal that fails half-way on the disk leaves it as it was. */
+  #server: ServerPair | undefined;
 
   /** Made by `ensureAuthority`, which has checked that the parts belong together. */
   constructor(
@@ -74,6 +92,7 @@ export class CertificateAuthority {
     files: KeyPairFiles,
     root: X509Certificate,
     issuing: IssuingCa,
+    server: ServerPair | undefined,
   ) {
     const facts = parseCertificate(issuing.certificate.raw);
     this.#options = options;
@@ -84,6 +103,7 @@ export class CertificateAuthority {
     this.#issuingSpki = spkiOf(issuing.key);
     this.#issuingName = facts.subject;
     this.#issuingNotAfter = facts.notAfter;
+    this.#server = server;
   }
 
   /** PEM of the root certificate: what devices trust. */
@@ -118,22 +138,36 @@ export class CertificateAuthority {
     });
   }
 
-  /** PEM; current since the last `renewServerTls`. */
-  serverTls(): Pick<TlsMaterial, 'certificateChain' | 'privateKey'> {
-    const privateKey = this.#files.readKey('server').export({ type: 'pkcs8', format: 'pem' });
-    const certificate = this.#files.readCertificate('server');
-    return { certificateChain: pemOf(certificate) + this.#issuingPem, privateKey };
+  /** Current since the last `renewServerTls` or `commitServerTls`. */
+  serverTls(): ServerTls {
+    return this.#tlsOf(this.#requireServer());
   }
 
   /**
    * Issues the server certificate anew, with a new key, when the names changed or less than a third of its life is left.
    *
-   * @returns whether it did.
+   * @returns whether it did. @throws SallyportError as `prepareServerTls` and `commitServerTls`.
    */
   renewServerTls(serverNames: readonly string[]): boolean {
+    const prepared = this.prepareServerTls(serverNames);
+    if (prepared === undefined) return false;
+    this.commitServerTls(prepared);
+    return true;
+  }
+
+  /**
+   * A new server certificate with a new key, in memory only; undefined when the one in service is current.
+   *
+   * @throws SallyportError `invalid-config` for a name that no certificate can hold, `no-key` when the CA has expired.
+   */
+  prepareServerTls(serverNames: readonly string[]): PreparedServerTls | undefined {
     const alternativeNames = serverNames.map(serverName);
-    if (this.#hasCurrentServerTls(serverNames)) return false;
-    const key = this.#files.makeKey('server');
+    const now = this.#options.clock.now();
+    const served = this.#server?.certificate.raw;
+    if (served !== undefined && isServerCertificateCurrent(served, serverNames, now)) {
+      return undefined;
+    }
+    const key = generateKey();
     const issued = this.#sign({
       profile: profiles.server,
       days: this.#options.serverDays ?? profiles.server.days,
@@ -141,8 +175,23 @@ export class CertificateAuthority {
       spki: spkiOf(key),
       alternativeNames,
     });
-    this.#files.writeCertificate('server', Buffer.from(issued.der));
-    return true;
+    const pair = { certificate: new X509Certificate(issued.der), key };
+    return { ...pair, tls: this.#tlsOf(pair) };
+  }
+
+  /** Puts it on disk, then into service. @throws SallyportError `io`; the one in service stays. */
+  commitServerTls({ certificate, key }: PreparedServerTls): void {
+    this.#files.writePair('server', key, certificate.raw);
+    this.#server = { certificate, key };
+  }
+
+  /** Whether the certificate in service is valid now and has exactly these names. */
+  serves(serverNames: readonly string[]): boolean {
+    const served = this.#server?.certificate.raw;
+    return (
+      served !== undefined &&
+      doesServerCertificateServe(served, serverNames, this.#options.clock.now())
+    );
   }
 
   /**
@@ -171,20 +220,21 @@ export class CertificateAuthority {
     return {
       root: summaryOf(this.#root),
       issuing: summaryOf(this.#issuing.certificate),
-      server: summaryOf(this.#files.readCertificate('server')),
+      server: summaryOf(this.#requireServer().certificate),
       rootKeyHere: this.#files.hasKey('root'),
     };
   }
 
-  #hasCurrentServerTls(serverNames: readonly string[]): boolean {
-    if (!this.#files.hasKey('server') || !this.#files.hasCertificate('server')) return false;
-    const certificate = this.#files.readCertificate('server');
-    return (
-      certificate.verify(createPublicKey(this.#issuing.key)) &&
-      // A crash between the two writes leaves the new key beside the old certificate.
-      certificate.checkPrivateKey(this.#files.readKey('server')) &&
-      isServerCertificateCurrent(certificate.raw, serverNames, this.#options.clock.now())
-    );
+  #requireServer(): ServerPair {
+    if (this.#server === undefined) {
+      throw new SallyportError('internal', 'the server certificate has not been issued yet');
+    }
+    return this.#server;
+  }
+
+  #tlsOf({ certificate, key }: ServerPair): ServerTls {
+    const privateKey = key.export({ type: 'pkcs8', format: 'pem' });
+    return { certificateChain: pemOf(certificate) + this.#issuingPem, privateKey };
   }
 
   #sign(leaf: {

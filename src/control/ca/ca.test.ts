@@ -318,6 +318,63 @@ test('a renewal that a crash cut in two is done again', () => {
   assert.notEqual(authority.summary().server.serial, before);
 });
 
+test('what has been prepared is not in service until it is committed', () => {
+  const authority = ensure();
+  const before = authority.serverTls();
+  const prepared = authority.prepareServerTls(['other.example']);
+  assert.ok(prepared);
+  assert.deepEqual(authority.serverTls(), before);
+  assert.deepEqual(ensure().serverTls(), before);
+  authority.commitServerTls(prepared);
+  assert.deepEqual(authority.serverTls(), prepared.tls);
+  assert.deepEqual(ensure({ serverNames: ['other.example'] }).serverTls(), prepared.tls);
+  assert.ok(
+    verifies(authority, prepared.tls.certificateChain, '-verify_hostname', 'other.example'),
+  );
+});
+
+for (const file of ['server.key.sealed', 'server.pem']) {
+  test(`a renewal whose ${file} cannot be written leaves the old pair, here and on disk`, () => {
+    const authority = ensure();
+    const before = authority.serverTls();
+    // Not even root writes over a folder.
+    mkdirSync(`ca/${file}.tmp`);
+    assert.throws(() => authority.renewServerTls(['other.example']), failsWith('io'));
+    assert.deepEqual(authority.serverTls(), before);
+    rmSync(`ca/${file}.tmp`, { recursive: true });
+    assert.deepEqual(ensure().serverTls(), before);
+  });
+}
+
+test('a renewal that ends between its two names serves the old pair and is done again at the next start', () => {
+  const authority = ensure();
+  const before = authority.serverTls();
+  const old = readFileSync('ca/server.pem');
+  rmSync('ca/server.pem');
+  mkdirSync('ca/server.pem');
+  assert.throws(() => authority.renewServerTls(['other.example']), failsWith('io'));
+  assert.deepEqual(authority.serverTls(), before);
+  rmSync('ca/server.pem', { recursive: true });
+  writeFileSync('ca/server.pem', old);
+  const { certificateChain, privateKey } = ensure().serverTls();
+  assert.notEqual(certificateChain, before.certificateChain);
+  assert.ok(new X509Certificate(certificateChain).checkPrivateKey(createPrivateKey(privateKey)));
+});
+
+test('a renewal that fails does not prevent a start with a certificate that still serves', () => {
+  const before = ensure().serverTls();
+  const { notAfter } = ensure().summary().server;
+  mkdirSync('ca/server.pem.tmp');
+  const failures: string[] = [];
+  const logger = { error: (_fields: object, message: string) => failures.push(message) };
+  now = notAfter - dayMs;
+  assert.deepEqual(ensure({ logger }).serverTls(), before);
+  assert.deepEqual(failures, ['server certificate not renewed']);
+  assert.throws(() => ensure({ logger, serverNames: ['other.example'] }), failsWith('io'));
+  now = notAfter;
+  assert.throws(() => ensure({ logger }), failsWith('io'));
+});
+
 test('what is not a server name is refused before anything is written', () => {
   const authority = ensure();
   const { serial } = authority.summary().server;

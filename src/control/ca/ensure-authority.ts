@@ -3,12 +3,12 @@
  * either completed with the key that is already there or refused: there is never a second root.
  */
 import type { KeyObject, X509Certificate } from 'node:crypto';
-import { SallyportError } from '../../common/base/errors.ts';
+import { messageOf, SallyportError } from '../../common/base/errors.ts';
 import { oids } from '../../common/codec/der/oids.ts';
 import { parseCertificate } from '../../common/identity/certificate.ts';
 import { ensureDirectory } from '../store/files.ts';
 import { CertificateAuthority } from './authority.ts';
-import type { AuthorityOptions } from './authority.ts';
+import type { AuthorityOptions, ServerPair } from './authority.ts';
 import { buildCertificate, distinguishedName, keyIdentifier } from './build-certificate.ts';
 import { caFolder, KeyPairFiles, spkiOf } from './key-pair-files.ts';
 import { backdateMs, dayMs, profiles } from './profiles.ts';
@@ -17,7 +17,8 @@ import { backdateMs, dayMs, profiles } from './profiles.ts';
 const maxOrganizationCharacters = 64;
 
 /**
- * Idempotent. The server certificate is current when it returns.
+ * Idempotent. The server certificate is current when it returns, or at least valid for the names: one that cannot be
+ * renewed yet is no reason not to start.
  *
  * @throws SallyportError `no-key` or `tampered` when the files do not belong together or a key is missing that cannot be
  *   made again; `invalid-config` for a server name that no certificate can hold; `io`.
@@ -27,9 +28,25 @@ export function ensureAuthority(options: AuthorityOptions): CertificateAuthority
   const files = new KeyPairFiles(options.masterKey);
   const root = ensureRoot(files, options);
   const issuing = ensureIssuing(files, root, options);
-  const authority = new CertificateAuthority(options, files, root, issuing);
-  authority.renewServerTls(options.serverNames);
+  const server = readServer(files, issuing.certificate);
+  const authority = new CertificateAuthority(options, files, root, issuing, server);
+  try {
+    authority.renewServerTls(options.serverNames);
+  } catch (thrown) {
+    if (!authority.serves(options.serverNames)) throw thrown;
+    options.logger?.error({ err: messageOf(thrown) }, 'server certificate not renewed');
+  }
   return authority;
+}
+
+/** The pair on disk; undefined when there is none, or a crash left halves of two, or another CA has signed it. */
+function readServer(files: KeyPairFiles, issuing: X509Certificate): ServerPair | undefined {
+  if (!files.hasKey('server') || !files.hasCertificate('server')) return undefined;
+  const certificate = files.readCertificate('server');
+  const key = files.readKey('server');
+  return certificate.verify(issuing.publicKey) && certificate.checkPrivateKey(key)
+    ? { certificate, key }
+    : undefined;
 }
 
 function ensureRoot(files: KeyPairFiles, options: AuthorityOptions): X509Certificate {

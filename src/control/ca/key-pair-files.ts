@@ -1,6 +1,7 @@
 /**
  * A CA's key and certificate on disk: `ca/<name>.key.sealed` and `ca/<name>.pem`. The key is always written first, so
- * that a crash in between leaves a key without a certificate, which the next start completes with the same key.
+ * that a crash in between leaves a key without a certificate, which the next start completes with the same key. A pair
+ * that replaces another is written whole before either takes its name.
  */
 import {
   createPrivateKey,
@@ -11,7 +12,13 @@ import {
 import type { KeyObject } from 'node:crypto';
 import { messageOf, SallyportError } from '../../common/base/errors.ts';
 import { decodePem, encodePem } from '../../common/codec/der/pem.ts';
-import { isPresent, readFileIfPresent, removeFile, writeFileAtomic } from '../store/files.ts';
+import {
+  isPresent,
+  readFileIfPresent,
+  removeFile,
+  writeFileAtomic,
+  writeFilesAtomic,
+} from '../store/files.ts';
 import type { MasterKey } from '../store/master-key.ts';
 
 /** Relative to the current directory: control's folder. */
@@ -37,11 +44,22 @@ export class KeyPairFiles {
 
   /** Makes a P-256 key, seals it to disk and returns it. */
   makeKey(name: KeyPairName): KeyObject {
-    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const der = privateKey.export({ type: 'pkcs8', format: 'der' });
-    writeFileAtomic(keyPath(name), this.#masterKey.seal(der, context(name)));
-    der.fill(0);
+    const privateKey = generateKey();
+    writeFileAtomic(keyPath(name), this.#sealed(name, privateKey));
     return privateKey;
+  }
+
+  /**
+   * Replaces key and certificate. A failure or a crash in between leaves the old pair or, at worst, the new key beside
+   * the old certificate.
+   *
+   * @throws SallyportError `io`.
+   */
+  writePair(name: KeyPairName, privateKey: KeyObject, certificate: Buffer): void {
+    writeFilesAtomic([
+      [keyPath(name), this.#sealed(name, privateKey)],
+      [certificatePath(name), encodePem('CERTIFICATE', certificate)],
+    ]);
   }
 
   /** @throws SallyportError `no-key` when it is not there or sealed under another master key; `tampered`. */
@@ -78,6 +96,18 @@ export class KeyPairFiles {
       });
     }
   }
+
+  #sealed(name: KeyPairName, privateKey: KeyObject): Buffer {
+    const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+    const sealed = this.#masterKey.seal(der, context(name));
+    der.fill(0);
+    return sealed;
+  }
+}
+
+/** A P-256 key, in memory only. */
+export function generateKey(): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
 
 /** DER SubjectPublicKeyInfo of a private key. */

@@ -48,6 +48,9 @@ function enrolmentIn(subfolder: string): {
   return { enrolment, registry, rootPem: authority.rootPem };
 }
 
+/** Of tests that do not look at the record. */
+const record = (): void => {};
+
 const failsWith =
   (code: ErrorCode) =>
   (thrown: unknown): boolean =>
@@ -55,7 +58,7 @@ const failsWith =
 
 test('enrolling answers with a chain that openssl verifies, for the key of the request', () => {
   const { enrolment, registry, rootPem } = enrolmentIn('enrol');
-  const { certificate, change } = enrolment.enrol(d1, 'device', csr('/CN=d1'));
+  const { certificate, change } = enrolment.enrol(d1, 'device', csr('/CN=d1'), record);
   writeFileSync('root.crt', rootPem);
   writeFileSync('chain.crt', certificate.certificateChain);
   const verdict = openssl('verify', '-CAfile', 'root.crt', '-untrusted', 'chain.crt', 'chain.crt');
@@ -69,32 +72,43 @@ test('enrolling answers with a chain that openssl verifies, for the key of the r
 test('nothing of a request but its key reaches the certificate', () => {
   const { enrolment } = enrolmentIn('subject');
   const request = csr('/C=DE/O=Evil/OU=admins/serialNumber=1/CN=d1');
-  const { certificate } = enrolment.enrol(d1, 'device', request);
+  const { certificate } = enrolment.enrol(d1, 'device', request, record);
   assert.equal(new X509Certificate(certificate.certificateChain).subject, 'CN=d1');
 });
 
 test('a refused request registers nobody and issues nothing', () => {
   const { enrolment, registry } = enrolmentIn('refused');
-  const bad = (): unknown => enrolment.enrol(d1, 'device', csr('/CN=d2'));
+  const bad = (): unknown => enrolment.enrol(d1, 'device', csr('/CN=d2'), record);
   assert.throws(bad, failsWith('invalid-csr'));
+  assert.equal(registry.get(d1), undefined);
+  assert.deepEqual(registry.certificatesOf(d1), []);
+});
+
+test('what cannot be put on record is not issued', () => {
+  const { enrolment, registry } = enrolmentIn('unrecorded');
+  const fail = (): never => {
+    throw new SallyportError('io', 'the disk is full');
+  };
+  assert.throws(() => enrolment.enrol(d1, 'device', csr('/CN=d1'), fail), failsWith('io'));
+  assert.throws(() => enrolment.createLabIdentity(d1, 'device', fail), failsWith('io'));
   assert.equal(registry.get(d1), undefined);
   assert.deepEqual(registry.certificatesOf(d1), []);
 });
 
 test('another device’s key is refused, even when its owner asks', () => {
   const { enrolment, registry } = enrolmentIn('key');
-  enrolment.enrol(d1, 'device', csr('/CN=d1'));
+  enrolment.enrol(d1, 'device', csr('/CN=d1'), record);
   const d2 = principalName('device', 'd2');
-  const clone = (): unknown => enrolment.enrol(d2, 'device', csr('/CN=d2'));
+  const clone = (): unknown => enrolment.enrol(d2, 'device', csr('/CN=d2'), record);
   assert.throws(clone, failsWith('already-exists'));
   assert.equal(registry.get(d2), undefined);
 });
 
 test('a revoked id enrols only after it was reinstated', () => {
   const { enrolment, registry } = enrolmentIn('revoked');
-  enrolment.enrol(d1, 'device', csr('/CN=d1'));
+  enrolment.enrol(d1, 'device', csr('/CN=d1'), record);
   registry.changeStanding(d1, 'revoke');
-  const again = (): unknown => enrolment.enrol(d1, 'device', csr('/CN=d1'));
+  const again = (): unknown => enrolment.enrol(d1, 'device', csr('/CN=d1'), record);
   assert.throws(again, failsWith('wrong-standing'));
   registry.changeStanding(d1, 'reinstate');
   again();
@@ -103,11 +117,17 @@ test('a revoked id enrols only after it was reinstated', () => {
 test('a laboratory identity has a key that fits and passes the same registry', () => {
   const { enrolment, registry } = enrolmentIn('lab');
   const be = principalName('service', 'be');
-  const made = enrolment.createLabIdentity(be, 'backend');
+  const made = enrolment.createLabIdentity(be, 'backend', record);
   const leaf = new X509Certificate(made.certificate.certificateChain);
   assert.ok(leaf.checkPrivateKey(createPrivateKey(made.privateKey)));
   assert.equal(registry.get(be)?.role, 'backend');
-  assert.throws(() => enrolment.createLabIdentity(be, 'other'), failsWith('already-exists'));
+  assert.throws(
+    () => enrolment.createLabIdentity(be, 'other', record),
+    failsWith('already-exists'),
+  );
   registry.changeStanding(be, 'revoke');
-  assert.throws(() => enrolment.createLabIdentity(be, 'backend'), failsWith('wrong-standing'));
+  assert.throws(
+    () => enrolment.createLabIdentity(be, 'backend', record),
+    failsWith('wrong-standing'),
+  );
 });

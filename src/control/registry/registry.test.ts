@@ -294,6 +294,34 @@ test('last seen only goes forward and makes no identity', () => {
   assert.equal(registry.get(d2), undefined);
 });
 
+test('a last seen that is no time, or one to come, makes no row unreadable', () => {
+  registry.enrol(d1, 'device', 'internal', certificate());
+  for (const atMs of [10_000_000_000_000_002, 1.5, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+    registry.markSeen([[d1, atMs]]);
+    assert.equal(registry.get(d1)?.seenAt, undefined, String(atMs));
+  }
+  registry.markSeen([[d1, now + 1]]);
+  assert.equal(registry.get(d1)?.seenAt, now);
+  for (const value of ['9007199254740992', '-1']) {
+    const past = (): unknown => database.exec(`UPDATE identities SET seen_at = ${value}`);
+    assert.throws(past, /CHECK constraint failed/, 'the schema holds it too');
+  }
+});
+
+test('where a command would lead is told before it is given', () => {
+  registry.enrol(d1, 'device', 'internal', certificate());
+  assert.equal(registry.standingAfter(d1, 'quarantine'), 'quarantined');
+  assert.equal(registry.get(d1)?.standing, 'active');
+  assert.throws(() => registry.standingAfter(d1, 'resume'), failsWith('wrong-standing'));
+  assert.throws(() => registry.standingAfter(d2, 'resume'), failsWith('unknown-principal'));
+});
+
+test('the holder of a certificate is found by anchor and serial number', () => {
+  registry.enrol(d1, 'device', 'internal', certificate({ serial: 'a' }));
+  assert.equal(registry.holderOf('internal', 'a')?.name, d1);
+  assert.equal(registry.holderOf('acme', 'a'), undefined);
+});
+
 test('names that are traps elsewhere are names here', () => {
   for (const id of ['constructor', 'toString', 'hasOwnProperty']) {
     const name = principalName('device', id);

@@ -137,6 +137,18 @@ export class Registry {
     });
   }
 
+  /** The identity to which this certificate is recorded. */
+  holderOf(anchor: string, serial: string): Identity | undefined {
+    const row = this.#statements.certificate.get(anchor, serial);
+    // A foreign key into identities.
+    return row === undefined ? undefined : this.get(text(row, 'principal') as PrincipalName);
+  }
+
+  /** Where `changeStanding` would lead. @throws as it does. */
+  standingAfter(name: PrincipalName, command: StandingAction): StoredStanding {
+    return nextStanding(name, this.#require(name), command).standing;
+  }
+
   /**
    * Revoking also revokes every certificate; reinstating brings none of them back.
    *
@@ -163,10 +175,18 @@ export class Registry {
     });
   }
 
-  /** Principal → when it was last seen; names that do not exist and times that go back are ignored. */
+  /**
+   * Principal → when it was last seen. Names that do not exist, times that go back and what is no time are ignored; a
+   * time to come is taken for now.
+   */
   markSeen(seen: Iterable<readonly [name: string, atMs: number]>): void {
+    const now = this.#clock.now();
     inTransaction(this.#database, () => {
-      for (const [name, atMs] of seen) this.#statements.markSeen.run(atMs, name, atMs);
+      for (const [name, claimedMs] of seen) {
+        if (!Number.isSafeInteger(claimedMs) || claimedMs < 0) continue;
+        const atMs = Math.min(claimedMs, now);
+        this.#statements.markSeen.run(atMs, name, atMs);
+      }
     });
   }
 

@@ -2,7 +2,7 @@
  * Control's one SQLite database. Opened before privileges are dropped and kept open: SQLite names its files by absolute
  * path, which may be out of reach afterwards.
  */
-import { chmodSync, closeSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { messageOf, SallyportError } from '../../common/base/errors.ts';
 import { migrations } from './migrations.ts';
@@ -21,7 +21,8 @@ export function openDatabase(path: string, steps: readonly string[] = migrations
   let database: DatabaseSync | undefined;
   try {
     // SQLite gives its other files the mode of this one, so it must be right before SQLite sees it.
-    closeSync(openSync(path, 'a', 0o600));
+    const { O_APPEND, O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
+    closeSync(openSync(path, O_APPEND | O_CREAT | O_NOFOLLOW | O_RDWR, 0o600));
     chmodSync(path, 0o600);
     database = new DatabaseSync(path, {
       timeout: busyTimeoutMs,

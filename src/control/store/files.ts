@@ -17,16 +17,31 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, SallyportError } from '../../common/base/errors.ts';
 
 const fileMode = 0o600;
 const directoryMode = 0o700;
 
-/** @throws SallyportError `io`. */
+/** What control opens in its folder, besides the folder of the CA. */
+const ownFiles = [
+  'registry.db',
+  'registry.db-wal',
+  'registry.db-shm',
+  'registry.db-journal',
+  'audit.jsonl',
+  'master.key',
+] as const;
+const ownFolder = 'ca';
+const rootUid = 0;
+
+/** @throws SallyportError `io`, also when something else than a folder has this name. */
 export function ensureDirectory(path: string): void {
   attempt(`cannot make the folder ${path}`, () => {
     mkdirSync(path, { recursive: true, mode: directoryMode });
+    // Neither made nor opened up through a link.
+    if (!lstatSync(path).isDirectory()) throw new SallyportError('io', `${path} is not a folder`);
     chmodSync(path, directoryMode);
   });
 }
@@ -40,8 +55,25 @@ export function ensureDirectory(path: string): void {
  * @throws SallyportError `io`.
  */
 export function writeFileAtomic(path: string, data: string | Uint8Array): void {
+  writeFilesAtomic([[path, data]]);
+}
+
+/**
+ * Several files that belong together, as `writeFileAtomic`: all of them are on the disk before the first takes its
+ * name, so a disk that is full leaves all the old ones. Only a crash between two names leaves some of each.
+ */
+export function writeFilesAtomic(
+  files: readonly (readonly [path: string, data: string | Uint8Array])[],
+): void {
+  for (const [path, data] of files) writeBeside(path, data);
+  for (const [path] of files) {
+    attempt(`cannot write ${path}`, () => renameSync(temporaryOf(path), path));
+  }
+}
+
+function writeBeside(path: string, data: string | Uint8Array): void {
   const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryOf(path);
   attempt(`cannot write ${path}`, () => {
     unlinkIfPresent(temporary);
     // O_EXCL: neither a file nor a link that somebody else put there is written through. O_DSYNC: Node's permission
@@ -54,8 +86,11 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
     } finally {
       closeSync(descriptor);
     }
-    renameSync(temporary, path);
   });
+}
+
+function temporaryOf(path: string): string {
+  return `${path}.tmp`;
 }
 
 /** Writes every byte: one write may take fewer than it is given. */
@@ -117,20 +152,71 @@ export function isPresent(path: string): boolean {
 }
 
 /**
- * Makes `directory` and what is in it, folders included, the property of a user. Called as root, just before it
- * becomes that user. Links are given away themselves, never what they point to.
+ * To be called before anything in the current directory, control's folder, is opened. Control starts as root in a
+ * folder that belongs to another user: a link that this user left would be read, written and given away as root.
+ *
+ * @throws SallyportError `tampered` when a file of control's is a link, has a second name, is no plain file or belongs
+ *   to somebody else than root and the owner of the folder; `io`.
+ */
+export function assertOwnFiles(): void {
+  attempt('cannot look at the data directory', () => {
+    const owners = [rootUid, lstatSync('.').uid];
+    const folder = statusIfPresent(ownFolder);
+    if (folder !== undefined && (!folder.isDirectory() || !owners.includes(folder.uid))) {
+      throw foreign(ownFolder, 'a plain folder');
+    }
+    for (const path of [...ownFiles, ...(folder === undefined ? [] : filesOf(ownFolder))]) {
+      const file = statusIfPresent(path);
+      if (file === undefined) continue;
+      if (!isPlainFile(file) || !owners.includes(file.uid)) throw foreign(path, 'a plain file');
+    }
+  });
+}
+
+/**
+ * Makes `directory`, which is control's, and what root has just made in it the property of a user. Called as root, just
+ * before it becomes that user. Anything else is left alone: what is a link or has a second name may be a file that the
+ * user must not have.
  *
  * @throws SallyportError `io`.
  */
 export function giveFilesTo(directory: string, uid: number, gid: number): void {
   attempt(`cannot change the owner of ${directory}`, () => {
-    for (const entry of readdirSync(directory, { withFileTypes: true })) {
-      const path = join(directory, entry.name);
-      if (entry.isDirectory()) giveFilesTo(path, uid, gid);
-      else lchownSync(path, uid, gid);
+    const folder = join(directory, ownFolder);
+    const hasFolder = statusIfPresent(folder)?.isDirectory() === true;
+    const files = ownFiles.map((name) => join(directory, name));
+    for (const path of hasFolder ? [...files, ...filesOf(folder)] : files) {
+      const file = statusIfPresent(path);
+      if (file !== undefined && isPlainFile(file) && file.uid === rootUid) {
+        lchownSync(path, uid, gid);
+      }
     }
+    if (hasFolder) lchownSync(folder, uid, gid);
     lchownSync(directory, uid, gid);
   });
+}
+
+function filesOf(folder: string): string[] {
+  return readdirSync(folder).map((name) => join(folder, name));
+}
+
+function statusIfPresent(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
+}
+
+/** A second name may be in a folder where somebody else can get at it, or the first one of a file that is not ours. */
+function isPlainFile(status: Stats): boolean {
+  return status.isFile() && status.nlink === 1;
+}
+
+function foreign(path: string, expected: string): SallyportError {
+  return new SallyportError(
+    'tampered',
+    `${path} in control's folder is not ${expected} of its own`,
+    {
+      hint: 'find out who put it there; if you did, make it a copy that belongs to the owner of the folder',
+    },
+  );
 }
 
 function openIfPresent(path: string, flags: number): number | undefined {

@@ -4,7 +4,7 @@ import { SallyportError } from '../../common/base/errors.ts';
 import type { SecretSource } from '../../common/config/config.ts';
 import { isPresent, readGuarded, writeFileAtomic } from './files.ts';
 import { MasterKey, masterKeyBytes } from './master-key.ts';
-import { secretPath } from './secret-path.ts';
+import { forbiddenMode, secretPath } from './secret-path.ts';
 
 /** Relative to the current directory: control's folder. */
 const ownMasterKeyFile = 'master.key';
@@ -32,8 +32,7 @@ export function loadMasterKey(
   const path = source === undefined ? ownMasterKeyFile : secretPath(source, environment);
   const file = readGuarded(path, maxFileBytes);
   if (file === undefined) throw new SallyportError('no-key', `no master key at ${path}`);
-  // Credentials and mounted secrets may be readable by a group the service manager chose; nobody else may write them.
-  const forbidden = source === undefined || 'file' in source ? 0o077 : 0o022;
+  const forbidden = forbiddenMode(source ?? { file: path });
   if ((file.mode & forbidden) !== 0) {
     throw new SallyportError('no-key', `others can get at the master key ${path}`, {
       hint: `run: chmod 600 ${path}`,

@@ -14,7 +14,8 @@ export const migrations: readonly string[] = [
     anchor          TEXT    NOT NULL,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
-    seen_at         INTEGER
+    -- What a worker claims; a number that JavaScript cannot hold would make the row unreadable.
+    seen_at         INTEGER CHECK (seen_at BETWEEN 0 AND 9007199254740991)
   ) STRICT, WITHOUT ROWID;
 
   CREATE TABLE certificates (

@@ -3,6 +3,14 @@ import { join } from 'node:path';
 import { SallyportError } from '../../common/base/errors.ts';
 import type { SecretSource } from '../../common/config/config.ts';
 
+/**
+ * The permission bits that the file of a secret must not have. A file is its owner's alone; credentials and mounted
+ * secrets may be readable by a group that the service manager chose, but nobody else may write them.
+ */
+export function forbiddenMode(source: SecretSource): number {
+  return 'file' in source ? 0o077 : 0o022;
+}
+
 /** @throws SallyportError `no-key` when the source names nothing. */
 export function secretPath(
   source: SecretSource,

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -17,9 +19,18 @@ import type { TemporaryFolder } from '../../../test/harness/temporary-folder.ts'
 import { SallyportError } from '../../common/base/errors.ts';
 import type { ErrorCode } from '../../common/base/errors.ts';
 import { inTransaction, openDatabase } from './database.ts';
-import { ensureDirectory, readFileIfPresent, removeFile, writeFileAtomic } from './files.ts';
+import {
+  assertOwnFiles,
+  ensureDirectory,
+  giveFilesTo,
+  readFileIfPresent,
+  removeFile,
+  writeFileAtomic,
+  writeFilesAtomic,
+} from './files.ts';
 import { loadMasterKey } from './load-master-key.ts';
 import { MasterKey } from './master-key.ts';
+import { readSecret } from './read-secret.ts';
 
 const start = process.cwd();
 let folder: TemporaryFolder;
@@ -131,6 +142,7 @@ test('a master key comes from a file, a credential or a file that a variable nam
   mkdirSync('credentials');
   for (const content of [raw, `${raw.toString('hex')}\n`, `${raw.toString('base64')}\n`]) {
     writeFileSync('k', content, { mode: 0o600 });
+    removeFile('credentials/master');
     writeFileSync('credentials/master', content, { mode: 0o440 });
     const environment = { CREDENTIALS_DIRECTORY: folder.at('credentials'), KEY_FILE: 'k' };
     for (const source of [{ file: 'k' }, { credential: 'master' }, { environment: 'KEY_FILE' }]) {
@@ -165,6 +177,169 @@ test('a master key that is missing, malformed or open to others is refused', () 
     assert.throws(load, failsWith('no-key'), JSON.stringify(source));
   }
   assert.throws(() => loadMasterKey({ credential: 'short' }, 'ca', {}), failsWith('no-key'));
+});
+
+test('a secret is read without its line end, unless others can get at it', () => {
+  writeFileSync('token', 'secret\n', { mode: 0o600 });
+  writeFileSync('group', 'secret\n', { mode: 0o600 });
+  chmodSync('group', 0o640);
+  writeFileSync('writable', 'secret\n', { mode: 0o600 });
+  chmodSync('writable', 0o620);
+  writeFileSync('empty', '\n', { mode: 0o600 });
+  const environment = { CREDENTIALS_DIRECTORY: '.', MOUNTED: 'group', WRITABLE: 'writable' };
+  for (const source of [{ file: 'token' }, { credential: 'group' }, { environment: 'MOUNTED' }]) {
+    assert.equal(readSecret(source, environment), 'secret');
+  }
+  for (const source of [
+    { file: 'group' },
+    { file: 'empty' },
+    { file: 'absent' },
+    { credential: 'writable' },
+    { environment: 'WRITABLE' },
+  ]) {
+    const read = (): unknown => readSecret(source, environment);
+    assert.throws(read, failsWith('no-key'), JSON.stringify(source));
+  }
+});
+
+test('files that belong together are all on the disk before one takes its name', () => {
+  writeFilesAtomic([
+    ['a', '1'],
+    ['b', '1'],
+  ]);
+  mkdirSync('b.tmp');
+  const write = (): void =>
+    writeFilesAtomic([
+      ['a', '2'],
+      ['b', '2'],
+    ]);
+  assert.throws(write, failsWith('io'));
+  assert.deepEqual(
+    ['a', 'b'].map((name) => readFileSync(name, 'utf8')),
+    ['1', '1'],
+  );
+});
+
+test('a folder is not made, or opened to its owner, through a link', () => {
+  mkdirSync('elsewhere', { mode: 0o755 });
+  symlinkSync('elsewhere', 'ca');
+  assert.throws(() => ensureDirectory('ca'), failsWith('io'));
+  assert.equal(modeOf('elsewhere'), '755');
+});
+
+test('a database is not made through a link', () => {
+  symlinkSync('elsewhere.db', 'registry.db');
+  assert.throws(() => openDatabase('registry.db'), failsWith('io'));
+  assert.deepEqual(readdirSync('.'), ['registry.db']);
+});
+
+/** All that control has in its folder after a start. */
+function makeOwnFiles(): void {
+  loadMasterKey(undefined, 'ca', {});
+  openDatabase('registry.db');
+  writeFileSync('audit.jsonl', '', { mode: 0o600 });
+  ensureDirectory('ca');
+  writeFileAtomic('ca/root.pem', 'x');
+}
+
+const ownFiles = [
+  'audit.jsonl',
+  'ca/root.pem',
+  'master.key',
+  'registry.db',
+  'registry.db-shm',
+  'registry.db-wal',
+];
+
+test('an empty folder and files as control leaves them are its own', () => {
+  assertOwnFiles();
+  makeOwnFiles();
+  writeFileSync('notes', 'what control does not open is not its concern');
+  symlinkSync('notes', 'link');
+  assertOwnFiles();
+});
+
+for (const file of [...ownFiles, 'registry.db-journal', 'ca/planted.tmp']) {
+  test(`a link, a second name or a folder in the place of ${file} is refused`, () => {
+    ensureDirectory('ca');
+    writeFileSync('victim', 'untouched');
+    symlinkSync(folder.at('victim'), file);
+    assert.throws(assertOwnFiles, failsWith('tampered'), 'a link');
+    removeFile(file);
+    symlinkSync(folder.at('absent'), file);
+    assert.throws(assertOwnFiles, failsWith('tampered'), 'a link to nothing');
+    removeFile(file);
+    linkSync('victim', file);
+    assert.throws(assertOwnFiles, failsWith('tampered'), 'a second name');
+    removeFile(file);
+    mkdirSync(file);
+    assert.throws(assertOwnFiles, failsWith('tampered'), 'a folder');
+  });
+}
+
+test('a link or a file in the place of the folder of the CA is refused', () => {
+  mkdirSync('elsewhere');
+  symlinkSync('elsewhere', 'ca');
+  assert.throws(assertOwnFiles, failsWith('tampered'));
+  removeFile('ca');
+  writeFileSync('ca', '');
+  assert.throws(assertOwnFiles, failsWith('tampered'));
+});
+
+const isRoot = process.getuid?.() === 0;
+const [other, stranger] = [65_534, 65_533];
+const ownerOf = (path: string): number => lstatSync(path).uid;
+
+test('files of root and of the owner of the folder are control’s, those of others are not', () => {
+  makeOwnFiles();
+  if (!isRoot) {
+    assertOwnFiles();
+    return;
+  }
+  chownSync('.', other, other);
+  chownSync('master.key', other, other);
+  assertOwnFiles();
+  chownSync('ca/root.pem', stranger, stranger);
+  assert.throws(assertOwnFiles, failsWith('tampered'));
+  chownSync('ca/root.pem', other, other);
+  chownSync('ca', stranger, stranger);
+  assert.throws(assertOwnFiles, failsWith('tampered'));
+});
+
+test('root gives away what it has made, and nothing that is a link, has a second name or is somebody’s', () => {
+  makeOwnFiles();
+  if (!isRoot) {
+    assert.throws(() => giveFilesTo('.', 0, 0), failsWith('io'));
+    return;
+  }
+  giveFilesTo('.', other, other);
+  for (const path of ['.', 'ca', ...ownFiles]) assert.equal(ownerOf(path), other, path);
+
+  mkdirSync('next');
+  process.chdir('next');
+  mkdirSync('ca');
+  for (const name of ['linked', 'twin', 'strange']) writeFileSync(`../${name}`, '');
+  symlinkSync('../linked', 'registry.db');
+  linkSync('../twin', 'master.key');
+  linkSync('../twin', 'ca/root.pem');
+  writeFileSync('audit.jsonl', '');
+  chownSync('audit.jsonl', stranger, stranger);
+  mkdirSync('deeper');
+  writeFileSync('deeper/file', '');
+  writeFileSync('unknown', '');
+  giveFilesTo('.', other, other);
+  assert.equal(ownerOf('audit.jsonl'), stranger);
+  for (const path of ['../linked', '../twin', 'registry.db', 'deeper', 'deeper/file', 'unknown']) {
+    assert.equal(ownerOf(path), 0, path);
+  }
+
+  mkdirSync('../last');
+  process.chdir('../last');
+  mkdirSync('../real');
+  writeFileSync('../real/root.pem', '');
+  symlinkSync('../real', 'ca');
+  giveFilesTo('.', other, other);
+  for (const path of ['../real', '../real/root.pem', 'ca']) assert.equal(ownerOf(path), 0, path);
 });
 
 test('the database is durable, strict about foreign keys, and its files are there and 0600', () => {

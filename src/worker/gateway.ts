@@ -87,7 +87,6 @@ export class Gateway {
     this.#store = openRetainedStore({
       directory: 'store',
       key: Buffer.from(welcome.keys.storage, 'base64'),
-      owner: undefined,
       durability: () => this.#view.current?.durability ?? 'flushed',
       limits: () => this.#limits(),
       clock,

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 
 export const repositoryRoot = join(import.meta.dirname, '..', '..');
-export const launcher = join(repositoryRoot, 'bin', 'sallyport');
+const launcher = join(repositoryRoot, 'bin', 'sallyport');
 
 export interface CliResult {
   /** Undefined when a signal ended it. */

@@ -20,6 +20,8 @@ import { until, within } from './waiting.ts';
 export interface GatewayOptions {
   /** YAML, without `listeners`, which the harness sets. */
   readonly config?: string;
+  /** One more line of `listeners`. */
+  readonly listener?: string;
   readonly workers?: number;
   /** Name → text of files beside the configuration, which names them: schemas, secrets. Readable by their owner only. */
   readonly files?: Readonly<Record<string, string>>;
@@ -62,11 +64,12 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
 }
 
 /** The configuration of a test: free ports on loopback, and whatever the test adds. */
-export function configText(added: string): string {
+export function configText(added: string, listener?: string): string {
   return [
     'listeners:',
     '  mqtts: { host: 127.0.0.1, port: 0 }',
     '  admin: { host: 127.0.0.1, port: 0 }',
+    ...(listener === undefined ? [] : [`  ${listener}`]),
     'serverNames: [ localhost, 127.0.0.1 ]',
     added,
     '',
@@ -94,7 +97,7 @@ export class Gateway implements AsyncDisposable {
     for (const [name, contents] of Object.entries(options.files ?? {})) {
       writeFileSync(folder.at(name), contents, { mode: 0o600 });
     }
-    this.configure(options.config ?? '');
+    this.configure(options.config ?? '', options.listener);
     const args = ['up', '--data', this.dataDir, '--config', this.configPath];
     args.push('--workers', String(options.workers ?? 1));
     const [program, ...rest] = commandLine(args, options.umask);
@@ -138,8 +141,8 @@ export class Gateway implements AsyncDisposable {
   }
 
   /** Writes the configuration; the gateway hears of it when it is told to reload. */
-  configure(added: string): void {
-    writeFileSync(this.configPath, configText(added));
+  configure(added: string, listener?: string): void {
+    writeFileSync(this.configPath, configText(added, listener));
   }
 
   async becomesReady(): Promise<RunFile> {

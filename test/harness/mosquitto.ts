@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Identity } from './gateway.ts';
 import { within } from './waiting.ts';
 
-export type MosquittoVersion = 'mqttv311' | 'mqttv5';
+export type MosquittoVersion = 'mqttv31' | 'mqttv311' | 'mqttv5';
 
 export interface MosquittoTarget {
   readonly port: number;

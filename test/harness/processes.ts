@@ -29,7 +29,7 @@ export function processesOn(dataDir: string): number[] {
 }
 
 /** A zombie is dead: it is only waiting for its parent to hear of it. */
-export function isAlive(pid: number): boolean {
+function isAlive(pid: number): boolean {
   try {
     return fieldsOf(pid)[0] !== 'Z';
   } catch {

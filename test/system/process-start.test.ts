@@ -40,9 +40,9 @@ const unusable = [
     says: /limits|unique|twice/i,
   },
   {
-    what: 'a listener that is not built',
-    text: `${configText('')}\n`.replace('listeners:', 'listeners:\n  https: { port: 0 }'),
-    says: /https/,
+    what: 'a section that is not built',
+    text: configText('firmware: { keys: [] }'),
+    says: /firmware is not available/,
   },
 ] as const;
 
@@ -117,4 +117,13 @@ test('does not start on a port that somebody else has, and says which', async ()
   } finally {
     taken.close();
   }
+});
+
+test('a listener of a later version is named in the log and does not listen', async () => {
+  await using gateway = await startGateway({ listener: 'https: { host: 127.0.0.1, port: 0 }' });
+  await gateway.log.logged(
+    (line) => line.get('listener') === 'https' && line.get('level') === 'warn',
+  );
+  assert.deepEqual(Object.keys((await gateway.run()).listeners).toSorted(), ['admin', 'mqtts']);
+  await gateway.stop();
 });

@@ -25,8 +25,8 @@ class FakeCrossing implements Crossing {
     return this.wantedBy.get(topic) ?? [];
   }
 
-  send(slots: readonly number[], message: Message): void {
-    this.sent.push([slots, message.topic]);
+  send(slots: readonly number[], { topic }: Message): void {
+    this.sent.push([slots, topic]);
   }
 }
 
@@ -41,9 +41,9 @@ class FakeSubscriber implements Subscriber {
     this.key = key;
   }
 
-  deliver(message: Message, options: SubscriptionOptions): void {
-    this.got.push(`${message.topic}:${message.payload.toString()}`);
-    this.options.push(options);
+  deliver({ topic, payload }: Message, wanted: SubscriptionOptions): void {
+    this.got.push(`${topic}:${payload.toString()}`);
+    this.options.push(wanted);
     this.onDeliver();
   }
 }

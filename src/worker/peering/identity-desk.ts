@@ -11,6 +11,7 @@ import type { PrincipalName } from '../../common/base/principal.ts';
 import { sessionKey } from '../broker/session-key.ts';
 import type { RateBucket, RateBudget } from '../policy/ports.ts';
 import { IdentityBudget } from './identity-budget.ts';
+import type { BucketLevels } from './identity-budget.ts';
 import type { PeerListener, Peers, View } from './ports.ts';
 import { homeOf } from './rendezvous.ts';
 import type { Attached, AttachedWord, AttachWord, ClaimWord, Loan } from './words.ts';
@@ -31,6 +32,7 @@ const retryMs = 25;
 /** Claims under way, and questions about one identity: what more comes is refused. */
 const maxClaims = 20_000;
 const maxAsks = 64;
+const maxOrphans = 10_000;
 
 /** One session of an identity, held by this worker. */
 export interface Claim {
@@ -79,6 +81,8 @@ export class IdentityDesk implements PeerListener {
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #identities = new Map<PrincipalName, Identity>();
+  /** Budgets without a session whose home is not there. */
+  readonly #orphans = new Map<PrincipalName, readonly BucketLevels[]>();
   readonly #claims = new Set<OpenClaim>();
   #claimedLast = 0;
   #closed = false;
@@ -145,7 +149,7 @@ export class IdentityDesk implements PeerListener {
 
   onUp(slot: number): void {
     const { view } = this.#peers;
-    if (view?.slots.includes(slot) === true) {
+    if (view !== undefined) {
       const its = [...this.#identities.values()].filter(
         ({ principal }) => homeOf(principal, view.slots) === slot,
       );
@@ -161,7 +165,9 @@ export class IdentityDesk implements PeerListener {
   }
 
   onView(view: View): void {
-    const moved = new Map<number, Identity[]>(view.slots.map((slot) => [slot, []]));
+    // Those that are no members hear that this was all, too: they hand over as old homes what comes to them before.
+    const everybody = [...view.slots, ...this.#peers.linked];
+    const moved = new Map<number, Identity[]>(everybody.map((slot) => [slot, []]));
     for (const identity of this.#identities.values()) {
       const home = homeOf(identity.principal, view.slots);
       if (home === undefined || home === identity.home) continue;
@@ -261,10 +267,21 @@ export class IdentityDesk implements PeerListener {
 
   #release(identity: Identity, clientId: string, session: Session): void {
     const loan = this.#end(identity, clientId, session);
-    if (loan === false || identity.home === undefined) return;
-    const { principal } = identity;
+    if (loan === false) return;
+    const { principal, home } = identity;
     const { epoch } = session;
-    this.#peers.notify(identity.home, 'release', { principal, clientId, epoch, loan });
+    const told =
+      home !== undefined &&
+      this.#peers.notify(home, 'release', { principal, clientId, epoch, loan });
+    if (!told && loan !== undefined) this.#orphan(principal, loan.levels);
+  }
+
+  /** Between two homes there is nobody to give a budget back to: the next one gets it when it is attached. */
+  #orphan(principal: PrincipalName, levels: readonly BucketLevels[]): void {
+    if (levels.length === 0) return;
+    const [oldest] = this.#orphans.keys();
+    if (this.#orphans.size >= maxOrphans && oldest !== undefined) this.#orphans.delete(oldest);
+    this.#orphans.set(principal, levels);
   }
 
   #evicted(principal: PrincipalName, clientId: string, epoch: number): Loan | undefined {
@@ -351,24 +368,30 @@ export class IdentityDesk implements PeerListener {
   /** Tells a home what it is home to, in words of bounded size, and that this was all. */
   #attach(slot: number, view: View, identities: readonly Identity[], reset: boolean): void {
     if (slot !== this.#peers.slot && !this.#peers.linked.has(slot)) return;
-    const now = this.#clock.monotonic();
-    for (let at = 0; at < identities.length || (reset && at === 0); at += attachedPerWord) {
-      const part = identities.slice(at, at + attachedPerWord);
-      const attached = part.map((identity): Attached => {
-        identity.home = slot;
-        const { principal, sessions, loan, budget } = identity;
-        return {
-          principal,
-          sessions: [...sessions].map(([clientId, { epoch }]) => [clientId, epoch]),
-          loan,
-          levels: loan === undefined ? [] : budget.levels(now),
-        };
-      });
-      const word: AttachWord = { reset: reset && at === 0, identities: attached };
+    const all = identities.map((identity) => this.#attached(identity, slot));
+    for (const [principal, levels] of this.#orphans) {
+      if (homeOf(principal, view.slots) !== slot) continue;
+      this.#orphans.delete(principal);
+      all.push({ principal, sessions: [], loan: undefined, levels });
+    }
+    for (let at = 0; at < all.length || (reset && at === 0); at += attachedPerWord) {
+      const part = all.slice(at, at + attachedPerWord);
+      const word: AttachWord = { reset: reset && at === 0, identities: part };
       this.#peers.notify(slot, 'attach', word);
     }
     const end: AttachedWord = { view: view.id, part: 'desk' };
     this.#peers.notify(slot, 'attached', end);
+  }
+
+  #attached(identity: Identity, home: number): Attached {
+    identity.home = home;
+    const { principal, sessions, loan, budget } = identity;
+    return {
+      principal,
+      sessions: [...sessions].map(([clientId, { epoch }]) => [clientId, epoch]),
+      loan,
+      levels: loan === undefined ? [] : budget.levels(this.#clock.monotonic()),
+    };
   }
 
   #homeOf(principal: PrincipalName): number | undefined {

@@ -10,6 +10,7 @@
  */
 import type { Clock } from '../../common/base/clock.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
+import type { BucketLevels } from './identity-budget.ts';
 import { Ledger } from './ledger.ts';
 import type { PeerListener, Peers, View } from './ports.ts';
 import { homeOf } from './rendezvous.ts';
@@ -90,6 +91,7 @@ export class IdentityHome implements PeerListener {
     });
     this.#handle('release', parseRelease, (from, word) => {
       const ledger = this.#ledgers.get(word.principal);
+      if (word.loan !== undefined) this.#passOn(word.principal, word.loan.levels);
       if (ledger === undefined) return;
       this.#returned(ledger, from, word.loan);
       ledger.endSession(word.clientId, from, word.epoch);
@@ -158,8 +160,9 @@ export class IdentityHome implements PeerListener {
       const its = [...this.#ledgers.values()].filter(
         ({ principal }) => homeOf(principal, view.slots) === slot,
       );
-      this.#handOver(slot, view, its);
+      this.#handOver(slot, its);
     }
+    if (view !== undefined && this.#settlement.flushed) this.#saidAll(slot, view);
     this.#wake();
   }
 
@@ -167,6 +170,7 @@ export class IdentityHome implements PeerListener {
     this.#linkOf.set(slot, (this.#linkOf.get(slot) ?? 0) + 1);
     this.#settlement.lost(slot);
     if (this.#peers.view?.slots.includes(slot) !== true) this.#forgetWorker(slot);
+    this.#settle();
     this.#wake();
   }
 
@@ -181,7 +185,7 @@ export class IdentityHome implements PeerListener {
       if (home !== undefined && home !== this.#peers.slot) moved.get(home)?.push(ledger);
       else this.#settlement.touch(ledger.principal);
     }
-    for (const [slot, ledgers] of moved) this.#handOver(slot, view, ledgers);
+    for (const [slot, ledgers] of moved) this.#handOver(slot, ledgers);
     this.#settle();
     this.#wake();
   }
@@ -380,7 +384,10 @@ export class IdentityHome implements PeerListener {
   #attach(from: number, { reset, identities }: AttachWord): void {
     if (reset) this.#forgetWorker(from);
     const now = this.#clock.monotonic();
+    const draining = this.#peers.view?.slots.includes(this.#peers.slot) === false;
     for (const { principal, sessions, loan, levels } of identities) {
+      this.#passOn(principal, levels);
+      if (draining) continue;
       const ledger = this.#ledgerOf(principal);
       ledger.budget.absorb(levels, now);
       if (loan === undefined) ledger.loans.delete(from);
@@ -391,6 +398,21 @@ export class IdentityHome implements PeerListener {
       if (this.#knows(principal)) this.#review(ledger);
       else this.#settlement.touch(principal);
     }
+  }
+
+  /**
+   * What is said to us about an identity whose home, as far as we know, is another: by a worker that knew less than we
+   * do. Its sessions are attached there by their owners, its budget comes from us. If it knew more, no harm is done.
+   */
+  #passOn(principal: PrincipalName, levels: readonly BucketLevels[]): void {
+    const { view, slot } = this.#peers;
+    const home = view === undefined ? undefined : homeOf(principal, view.slots);
+    if (home === undefined || home === slot || levels.length === 0) return;
+    const one: Attached = { principal, sessions: [], loan: undefined, levels };
+    if (this.#peers.notify(home, 'attach', { reset: false, identities: [one] })) return;
+    // Not linked yet: handed over when it is.
+    this.#ledgerOf(principal).budget.absorb(levels, this.#clock.monotonic());
+    this.#cooling.add(principal);
   }
 
   /** Two owners of one session: the newer one stays. */
@@ -412,7 +434,7 @@ export class IdentityHome implements PeerListener {
     });
   }
 
-  #handOver(slot: number, view: View, ledgers: readonly Ledger[]): void {
+  #handOver(slot: number, ledgers: readonly Ledger[]): void {
     if (slot !== this.#peers.slot && !this.#peers.linked.has(slot)) return;
     const now = this.#clock.monotonic();
     for (let at = 0; at < ledgers.length; at += attachedPerWord) {
@@ -429,12 +451,19 @@ export class IdentityHome implements PeerListener {
       }
       this.#peers.notify(slot, 'attach', { reset: false, identities });
     }
+  }
+
+  #saidAll(slot: number, view: View): void {
     this.#peers.notify(slot, 'attached', { view: view.id, part: 'home' });
   }
 
   #settle(): void {
-    const { view } = this.#peers;
-    const touched = this.#settlement.settle();
+    const { view, slot: self, linked } = this.#peers;
+    if (view !== undefined && this.#settlement.flush(linked)) {
+      // Every desk has said all: what was on its way to us as an old home has been passed on before this.
+      for (const slot of [self, ...linked]) this.#saidAll(slot, view);
+    }
+    const touched = this.#settlement.settle(linked);
     if (view === undefined || touched === undefined) return;
     for (const principal of touched) {
       const ledger = this.#ledgers.get(principal);
@@ -442,7 +471,7 @@ export class IdentityHome implements PeerListener {
       if (ledger === undefined || home === undefined) continue;
       // Attached under an earlier view, by a worker that had not heard of this one yet.
       if (home === this.#peers.slot) this.#review(ledger);
-      else this.#handOver(home, view, [ledger]);
+      else this.#handOver(home, [ledger]);
     }
     this.#wake();
   }

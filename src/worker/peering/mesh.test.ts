@@ -132,7 +132,7 @@ test('the end of a peer is known at once, and its next process is linked again',
   a.setMembers(now);
   a.setMembers(now);
   await eventually('up again', () => a.linked.has(1) && next.linked.has(0));
-  assert.deepEqual(news, ['down 1', '0:1,1:2 2', 'up 1']);
+  assert.deepEqual(news, ['down 1', '0:1,1:2 0', 'up 1']);
 });
 
 test('a link that breaks between two who live is made again', async () => {

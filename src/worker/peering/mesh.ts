@@ -51,8 +51,6 @@ export class Mesh implements Peers {
   readonly #dialling = new Map<number, { readonly generation: number; timer?: NodeJS.Timeout }>();
   #members = new Map<number, Member>();
   #view: View | undefined;
-  /** The highest generation that was ever a member. */
-  #newest = 0;
   #toSelf: (() => void)[] = [];
   #closed = false;
 
@@ -87,7 +85,11 @@ export class Mesh implements Peers {
     });
   }
 
-  setMembers(members: readonly Member[]): void {
+  /**
+   * @param change counts the supervisor's announcements, the same for every worker: a member that came and went leaves
+   * the same members, but not the same view.
+   */
+  setMembers(members: readonly Member[], change = 0): void {
     if (this.#closed) return;
     this.#members = new Map(members.map((member) => [member.slot, member]));
     for (const [slot, { generation, timer }] of this.#dialling) {
@@ -102,11 +104,9 @@ export class Mesh implements Peers {
       if (slot > this.slot && !this.#dialling.has(slot)) this.#dial({ slot, generation }, 0);
     }
     const sorted = members.toSorted((a, b) => a.slot - b.slot);
-    this.#newest = Math.max(this.#newest, ...members.map(({ generation }) => generation));
     const names = sorted.map(({ slot, generation }) => `${slot}:${generation}`);
     const view: View = {
-      // With the newest that ever was: one that came and went leaves the same members, but not the same view.
-      id: `${names.join()} ${this.#newest}`,
+      id: `${names.join()} ${change}`,
       slots: sorted.map(({ slot }) => slot),
     };
     if (view.id === this.#view?.id) return;

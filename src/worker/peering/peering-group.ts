@@ -1,4 +1,5 @@
 /** Several workers' peering in one process, over real sockets, with one pair of hands on all their clocks: for tests. */
+import { SallyportError } from '../../common/base/errors.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,19 +30,24 @@ export class PeeringGroup implements AsyncDisposable {
   sessionsPerIdentity = 10;
   readonly #workers = new Map<number, Worker>();
   #generation = 0;
+  #changes = 0;
 
   static async of(...slots: readonly number[]): Promise<PeeringGroup> {
     const group = new PeeringGroup();
     for (const slot of slots) await group.start(slot);
     group.announce();
-    // All are linked: a worker that leaves the members before anyone knew it would be reached by nobody.
-    await Promise.all(group.workers.map(({ peering }) => peering.crossing.interestSettled()));
+    await group.linked();
     return group;
+  }
+
+  /** A worker that leaves the members before anyone knew it would be reached by nobody. */
+  async linked(): Promise<void> {
+    await Promise.all(this.workers.map(({ peering }) => peering.crossing.interestSettled()));
   }
 
   worker(slot: number): Worker {
     const worker = this.#workers.get(slot);
-    if (worker === undefined) throw new Error(`no worker in slot ${slot}`);
+    if (worker === undefined) throw new SallyportError('internal', `no worker in slot ${slot}`);
     return worker;
   }
 
@@ -73,7 +79,8 @@ export class PeeringGroup implements AsyncDisposable {
   /** As the supervisor does when members come or go. */
   announce(slots: readonly number[] = [...this.#workers.keys()]): void {
     const members = slots.map((slot) => this.worker(slot).member);
-    for (const { peering } of this.#workers.values()) peering.setMembers(members);
+    this.#changes += 1;
+    for (const { peering } of this.#workers.values()) peering.setMembers(members, this.#changes);
   }
 
   /** Its links end at once; the others hear of the members later, by `announce`. */
@@ -84,7 +91,7 @@ export class PeeringGroup implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const slot of [...this.#workers.keys()]) await this.kill(slot);
+    for (const slot of this.#workers.keys()) await this.kill(slot);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
@@ -93,7 +100,7 @@ export class PeeringGroup implements AsyncDisposable {
 export async function eventually(what: string, look: () => boolean): Promise<void> {
   const deadline = performance.now() + 5_000;
   while (!look()) {
-    if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
+    if (performance.now() > deadline) throw new SallyportError('internal', `not in time: ${what}`);
     await nextTurn();
   }
 }

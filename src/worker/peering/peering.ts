@@ -43,9 +43,14 @@ export class Peering {
     this.#sweeper = setInterval(() => this.home.sweep(), sweepEveryMs).unref();
   }
 
-  /** The live workers, this one among them unless it drains. */
-  setMembers(members: readonly Member[]): void {
-    this.#mesh.setMembers(members);
+  /**
+   * The live workers, this one among them unless it drains.
+   *
+   * @param change the number of this announcement, the same for every worker. Without it, workers that see a member
+   * come and go at different moments may, for these moments, both think themselves home to an identity.
+   */
+  setMembers(members: readonly Member[], change = 0): void {
+    this.#mesh.setMembers(members, change);
   }
 
   /** Nothing is sent or answered any more; open claims fail. */

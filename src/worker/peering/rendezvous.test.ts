@@ -26,7 +26,7 @@ test('identities spread evenly over the members', () => {
     const fair = principals.length / slots.length;
     for (const slot of slots) {
       const count = counts.get(slot) ?? 0;
-      assert.ok(Math.abs(count - fair) < fair * 0.15, `slot ${slot} of ${slots}: ${count}`);
+      assert.ok(Math.abs(count - fair) < fair * 0.15, `slot ${slot} of ${slots.length}: ${count}`);
     }
   }
 });

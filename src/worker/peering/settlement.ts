@@ -1,6 +1,6 @@
 /**
  * Whether a home has heard from everybody since the members changed: of each worker, from its desk (what it serves) and
- * from its home (what it knew).
+ * from its home (what it knew). Everybody is the members and whoever is still linked: a worker that drains serves on.
  */
 import type { PrincipalName } from '../../common/base/principal.ts';
 import type { View } from './ports.ts';
@@ -17,6 +17,7 @@ export class Settlement {
   /** The last view that was settled, then those that were not. Empty at first: nothing is known. */
   #views: View[] = [];
   #settled = false;
+  #flushed = false;
   #overflown = true;
   /** Worker and part → the view of which it said that it was done. */
   readonly #done = new Map<string, string>();
@@ -27,8 +28,14 @@ export class Settlement {
     this.#self = self;
   }
 
+  /** Whether every desk has said, since the members changed, what it serves: nothing of before is on its way to us. */
+  get flushed(): boolean {
+    return this.#flushed;
+  }
+
   begin(view: View): void {
     this.#settled = false;
+    this.#flushed = false;
     this.#views.push(view);
     if (this.#views.length <= maxUnsettled) return;
     this.#overflown = true;
@@ -62,14 +69,18 @@ export class Settlement {
     return this.#views.every(({ slots }) => homeOf(principal, slots) === this.#self);
   }
 
+  /** @returns whether `flushed` has just become true. */
+  flush(linked: ReadonlySet<number>): boolean {
+    if (this.#flushed || !this.#heardOf('desk', linked)) return false;
+    this.#flushed = true;
+    return true;
+  }
+
   /** @returns what was touched, when the last view has just been settled. */
-  settle(): ReadonlySet<PrincipalName> | undefined {
+  settle(linked: ReadonlySet<number>): ReadonlySet<PrincipalName> | undefined {
     const view = this.#views[this.#views.length - 1];
     if (this.#settled || view === undefined) return undefined;
-    for (const slot of view.slots) {
-      if (this.#done.get(`desk ${slot}`) !== view.id) return undefined;
-      if (this.#done.get(`home ${slot}`) !== view.id) return undefined;
-    }
+    if (!this.#heardOf('desk', linked) || !this.#heardOf('home', linked)) return undefined;
     this.#settled = true;
     this.#overflown = false;
     this.#views = [view];
@@ -78,5 +89,14 @@ export class Settlement {
     // The steps see a settled home, and the budgets before anything is lent anew.
     for (const step of this.#waiting.splice(0)) step();
     return touched;
+  }
+
+  #heardOf(part: AttachedWord['part'], linked: ReadonlySet<number>): boolean {
+    const view = this.#views[this.#views.length - 1];
+    if (view === undefined) return false;
+    for (const slot of new Set([...view.slots, ...linked])) {
+      if (this.#done.get(`${part} ${slot}`) !== view.id) return false;
+    }
+    return true;
   }
 }

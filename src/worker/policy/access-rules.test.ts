@@ -81,6 +81,14 @@ for (const [role, id, action, resource, expected] of cases) {
   });
 }
 
+test('topics that begin with $ stay closed whatever a role says', () => {
+  const lists = { publish: ['$SYS/#'], subscribe: ['$SYS/#'] };
+  const open = new AccessRules({ r: { allow: lists, deny: { publish: [], subscribe: [] } } });
+  assert.equal(open.publish('r', 'x', '$SYS/a').allowed, false);
+  assert.equal(open.read('r', 'x', '$SYS/a').allowed, false);
+  assert.equal(open.subscribe('r', 'x', '$SYS/#').allowed, false);
+});
+
 test('the verdict names the rule that decided', () => {
   assert.equal(
     access.publish('device', 'd1', 'devices/d1/status').because,

@@ -41,7 +41,7 @@ export class LocalRates implements RateBudget {
   }
 }
 
-export const unlimited: RateBudget = { take: () => true };
+const unlimited: RateBudget = { take: () => true };
 
 export function subjectOf(
   kind: PrincipalKind,

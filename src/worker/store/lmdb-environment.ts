@@ -1,18 +1,17 @@
 /**
- * One LMDB environment (http://www.lmdb.tech/doc/), shared by all workers: opened by a path relative to the working
- * directory, every database at once, so that nothing is looked up by name after privileges were dropped.
+ * One LMDB environment (http://www.lmdb.tech/doc/), shared by all workers: opened as the worker's own user by a path
+ * relative to the working directory, whose parents that user may not be able to enter; every database at once.
  *
  * Writes are handed to a thread of lmdb's: those of one turn of the event loop become one transaction, which is
  * committed (visible to every process) and then flushed while the next one is already being written. The write lock is
  * a robust mutex in shared memory: when its holder dies, the next process takes it over and the transaction is void.
  */
-import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
 import type { Clock } from '../../common/base/clock.ts';
 import { messageOf, SallyportError } from '../../common/base/errors.ts';
-import type { UserAndGroup } from '../../common/base/privileges.ts';
 import { LmdbStore } from './lmdb-store.ts';
 import type { KeyValueStore } from './ports.ts';
 
@@ -27,8 +26,6 @@ const maxReaders = 2_048;
 export interface LmdbOptions {
   /** Relative to the working directory. Made when it is not there. */
   readonly directory: string;
-  /** Given the files when the process is root; undefined = they stay with who runs this. */
-  readonly owner: UserAndGroup | undefined;
   /** The stores there are. All processes of a group MUST name the same ones. */
   readonly names: readonly string[];
   readonly clock: Clock;
@@ -46,7 +43,7 @@ export class LmdbEnvironment {
 
   /** @throws SallyportError `io` */
   static open(options: LmdbOptions): LmdbEnvironment {
-    const { directory, owner, names, clock } = options;
+    const { directory, names, clock } = options;
     // LMDB makes its files 0664.
     const umask = process.umask(0o077);
     try {
@@ -67,7 +64,7 @@ export class LmdbEnvironment {
         const expiries = openDatabase(root, `${name}.expiry`);
         stores.set(name, new LmdbStore(entries, expiries, clock));
       }
-      protect(directory, owner);
+      protect(directory);
       return new LmdbEnvironment(root, stores);
     } catch (error) {
       throw new SallyportError('io', `the store cannot be opened: ${messageOf(error)}`, {
@@ -105,10 +102,8 @@ function openDatabase(root: RootDatabase<Buffer, Buffer>, name: string): Databas
 }
 
 /** 0600 under any umask, also for files that an earlier version or a restored copy left open. */
-function protect(directory: string, owner: UserAndGroup | undefined): void {
+function protect(directory: string): void {
   const files = readdirSync(directory).map((name) => join(directory, name));
   for (const file of files) chmodSync(file, 0o600);
   chmodSync(directory, 0o700);
-  if (owner === undefined || process.getuid?.() !== 0) return;
-  for (const path of [...files, directory]) chownSync(path, owner.uid, owner.gid);
 }

@@ -12,7 +12,7 @@ const scratch = (): string => mkdtempSync(join(tmpdir(), 'sallyport-store-'));
 
 keyValueStoreContract('lmdb', (clock) => {
   const directory = scratch();
-  const environment = LmdbEnvironment.open({ directory, owner: undefined, names: ['s'], clock });
+  const environment = LmdbEnvironment.open({ directory, names: ['s'], clock });
   return {
     store: environment.store('s'),
     async dispose() {
@@ -27,7 +27,7 @@ test('the files are closed to others under any umask, also those that were open 
   const directory = join(parent, 'store');
   const before = process.umask(0);
   try {
-    const options = { directory, owner: undefined, names: ['s'], clock: systemClock };
+    const options = { directory, names: ['s'], clock: systemClock };
     await LmdbEnvironment.open(options).close();
     writeFileSync(join(directory, 'left-open'), '', { mode: 0o666 });
     await LmdbEnvironment.open(options).close();
@@ -46,7 +46,6 @@ test('a directory that cannot be made is an io error', () => {
   const open = (): unknown =>
     LmdbEnvironment.open({
       directory: '/dev/null/store',
-      owner: undefined,
       names: ['s'],
       clock: systemClock,
     });

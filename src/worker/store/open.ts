@@ -1,8 +1,7 @@
-/** Opens everything that a worker keeps on disk, at once and before privileges are dropped. */
+/** Opens everything that a worker keeps on disk, at once. */
 import type { Clock } from '../../common/base/clock.ts';
 import { messageOf } from '../../common/base/errors.ts';
 import type { Logger } from '../../common/base/logger.ts';
-import type { UserAndGroup } from '../../common/base/privileges.ts';
 import type { Durability } from '../../common/ipc/snapshot.ts';
 import type { RetainedLimits, RetainedStore } from '../broker/retained.ts';
 import { LmdbEnvironment } from './lmdb-environment.ts';
@@ -17,8 +16,6 @@ export interface StoreOptions {
   readonly directory: string;
   /** 32 bytes: `WorkerKeys.storage`. */
   readonly key: Buffer;
-  /** Who gets the files when this process is root and is about to become somebody else. */
-  readonly owner: UserAndGroup | undefined;
   readonly durability: () => Durability;
   readonly limits: () => RetainedLimits;
   readonly clock: Clock;
@@ -33,8 +30,8 @@ export interface OpenedStore {
 
 /** @throws SallyportError `io` when the store cannot be opened. */
 export function openRetainedStore(options: StoreOptions): OpenedStore {
-  const { directory, owner, clock, logger } = options;
-  const environment = LmdbEnvironment.open({ directory, owner, names: ['retained'], clock });
+  const { directory, clock, logger } = options;
+  const environment = LmdbEnvironment.open({ directory, names: ['retained'], clock });
   const retained = new RetainedMessages({
     store: environment.store('retained'),
     cipher: new RecordCipher(options.key),

@@ -102,19 +102,21 @@ export class TlsListener {
     const { admission, judge, count } = this.#options;
     const place = admission.enter(socket.remoteAddress ?? '');
     const entered = place instanceof Place;
+    if (entered) {
+      // Before anything that may throw: a place that is not left is lost for good.
+      socket.once('close', () => {
+        this.#handshaking.delete(socket);
+        place.leave();
+      });
+    }
     const refusal = judge(entered ? undefined : place);
     if (!entered || refusal !== undefined) {
       count(`admission_refused{reason="${entered ? 'policy' : place}"}`);
-      if (entered) place.leave();
       socket.resetAndDestroy();
       return;
     }
     this.#handshaking.add(socket);
     places.set(socket, place);
-    socket.once('close', () => {
-      this.#handshaking.delete(socket);
-      place.leave();
-    });
     // Until node:tls has taken over, an error would be nobody's.
     socket.on('error', () => socket.destroy());
     this.#tls.emit('connection', socket);

@@ -44,12 +44,21 @@ const beforeVersion = refuse('server', undefined, [
   ['CONNECT of a padded length', "10 8e 00 0004 'MQTT' 04 02 003c 0002 'd1'", 0x81, 'MQTT-1.5.5-1'],
   ['CONNECT over the limit', '10 ff ff ff 7f', 0x95],
   ['an empty CONNECT', '10 00', 0x81],
-  ['MQIsdp 3', "10 10 0006 'MQIsdp' 03 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-1'],
   ['protocol name mqtt', "10 0e 0004 'mqtt' 04 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-1'],
-  ['protocol version 3', "10 0e 0004 'MQTT' 03 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-2'],
   ['protocol version 6', "10 0e 0004 'MQTT' 06 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-2'],
   ['a bridge of version 0x84', "10 0e 0004 'MQTT' 84 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-2'],
 ]);
+
+/** Older than 3.1.1 and answered in its terms. */
+const beforeVersion4 = refuse(
+  'server',
+  undefined,
+  [
+    ['MQIsdp 3', "10 10 0006 'MQIsdp' 03 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-1'],
+    ['protocol version 3', "10 0e 0004 'MQTT' 03 02 003c 0002 'd1'", 0x84, 'MQTT-3.1.2-2'],
+  ],
+  4,
+);
 
 const connect4 = refuse(
   'server',
@@ -310,6 +319,7 @@ export const fixtureLimits = {
 
 export const refusedPackets: readonly RefusedPacket[] = [
   ...beforeVersion,
+  ...beforeVersion4,
   ...connect4,
   ...connectProperties,
   ...in4,

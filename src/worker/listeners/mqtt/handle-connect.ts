@@ -5,8 +5,9 @@
 import { randomUUID } from 'node:crypto';
 import type { DenyCode, SallyportError } from '../../../common/base/errors.ts';
 import { isPrincipalId } from '../../../common/base/principal.ts';
+import { encode } from '../../../common/codec/mqtt/encoder.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
-import type { Connect, ConnackProperties } from '../../../common/codec/mqtt/packets.ts';
+import type { Connack, Connect, ConnackProperties } from '../../../common/codec/mqtt/packets.ts';
 import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
 import { deny } from '../../policy/decision.ts';
 import type { Deny } from '../../policy/decision.ts';
@@ -23,13 +24,16 @@ import { ReturnCode } from './wire.ts';
  */
 const clientIdPattern = /^[A-Za-z0-9_](?:(?![+#/])[\x21-\x7e]){0,127}$/;
 
+/** A CONNACK without properties, the smallest first answer there is. */
+const leastPacketBytes = 5;
+
 export async function handleConnect(connection: MqttPeer<Session>, packet: Connect): Promise<void> {
   const { ports } = connection;
   if (!ports.fresh()) return connection.refuse('busy', 'no current snapshot');
   const who = await ports.identify(connection.transport);
   connection.subject = who.subject;
   if (connection.isClosed()) return;
-  if (!who.ok) return await refuseStranger(connection, who);
+  if (!who.ok) return refuseStranger(connection, who);
   // Before anything is claimed: what is refused here must not disturb the identity's live sessions.
   if (who.certificateRevoked) return connection.refuse('standing', 'the certificate is revoked');
   if (!acceptable(connection, packet)) return;
@@ -121,6 +125,12 @@ async function lastDoubts(
     connection.refuse(refusal.code, refusal.detail);
     return true;
   }
+  const most = packet.properties.maximumPacketSize;
+  if (most !== undefined && encode(answerTo(connection, packet, session), 5).length > most) {
+    // MQTT-3.2.0-1: nothing goes before CONNACK, so a client without room for it is never let in.
+    connection.refuse('too-large', "CONNACK exceeds the client's maximum packet size");
+    return true;
+  }
   const now = ports.identifyNow(connection.transport);
   const same = now.ok && now.name === who.name && now.identity === who.identity;
   if (!same || now.certificateRevoked || who.identity.standing !== 'active' || !ports.fresh()) {
@@ -132,8 +142,7 @@ async function lastDoubts(
 
 function welcome(connection: MqttPeer<Session>, packet: Connect, session: Session): void {
   const { ports, transport } = connection;
-  const keepAlive = grantedKeepAlive(connection, packet);
-  connection.goLive(session, keepAlive);
+  connection.goLive(session, grantedKeepAlive(connection, packet));
   if (packet.properties.receiveMaximum !== undefined) {
     connection.outbox.setReceiveMaximum(packet.properties.receiveMaximum);
   }
@@ -151,15 +160,17 @@ function welcome(connection: MqttPeer<Session>, packet: Connect, session: Sessio
     },
     'connected',
   );
-  connection.send({
+  connection.send(answerTo(connection, packet, session));
+}
+
+function answerTo(connection: MqttPeer<Session>, packet: Connect, session: Session): Connack {
+  return {
     type: 'connack',
     sessionPresent: false,
     reasonCode: ReasonCode.success,
     properties:
-      connection.version === 5
-        ? offer(connection, packet, session.clientId, keepAlive)
-        : noProperties,
-  });
+      connection.version === 5 ? offer(connection, packet, session.clientId) : noProperties,
+  };
 }
 
 /** What this version of the broker does not do is refused with the standard's word for it, never half done. */
@@ -181,6 +192,11 @@ function acceptable(connection: MqttPeer<Session>, packet: Connect): boolean {
   }
   if (packet.userName !== undefined && packet.userName !== '' && !isPrincipalId(packet.userName)) {
     connection.refuse('unauthenticated', 'user name');
+    return false;
+  }
+  if ((properties.maximumPacketSize ?? leastPacketBytes) < leastPacketBytes) {
+    // No answer that it could be given is small enough.
+    connection.disconnect(ReasonCode.packetTooLarge, 'no room for any answer');
     return false;
   }
   if (properties.authenticationMethod !== undefined) {
@@ -220,9 +236,9 @@ function offer(
   connection: MqttPeer<Session>,
   packet: Connect,
   clientId: string,
-  keepAlive: number,
 ): ConnackProperties {
   const limits = connection.ports.limits();
+  const keepAlive = grantedKeepAlive(connection, packet);
   return {
     receiveMaximum: limits.receiveMaximum,
     maximumQoS: 1,

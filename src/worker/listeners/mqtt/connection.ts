@@ -184,8 +184,12 @@ export class MqttConnection implements MqttPeer<Session> {
 
   #receive(chunk: Buffer): void {
     if (this.#phase === 'closed') return;
-    this.#decode(() => this.#decoder.push(chunk));
-    this.#drain();
+    try {
+      this.#decode(() => this.#decoder.push(chunk));
+      this.#drain();
+    } catch (error) {
+      this.#fault(error);
+    }
   }
 
   /** Handles packets until there is none, or one of them has to wait; reading stops meanwhile. */

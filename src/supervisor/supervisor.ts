@@ -90,6 +90,7 @@ export class Supervisor {
   #reloadDue = false;
   #operatorToken: string | undefined;
   #failedStarts = 0;
+  #memberChanges = 0;
   #ready = false;
   #stopping = false;
   #replacing = false;
@@ -421,8 +422,10 @@ export class Supervisor {
   }
 
   #membersChanged(): void {
+    this.#memberChanges += 1;
     const members = this.#workers.members();
-    for (const worker of this.#workers.all()) this.#toWorker(worker, { type: 'members', members });
+    const message = { type: 'members', members, change: this.#memberChanges } as const;
+    for (const worker of this.#workers.all()) this.#toWorker(worker, message);
   }
 
   /** `run.json` says who is there; it is written when all are, and again when one of them changed. */

@@ -151,12 +151,12 @@ export class Gateway {
     this.#registrar.replied(id, ok);
   }
 
-  setMembers(members: readonly Member[]): void {
+  setMembers(members: readonly Member[], change: number): void {
     const { slot, generation } = this.#options.welcome;
     this.#member ||= members.some(
       (member) => member.slot === slot && member.generation === generation,
     );
-    this.#peering.setMembers(members);
+    this.#peering.setMembers(members, change);
     this.#listenWhenReady();
   }
 
@@ -205,6 +205,8 @@ export class Gateway {
       onSecure: (connection) => this.#mqtt.accept(connection),
     });
     const wanted: ListenAddress = { ...address, port: welcome.ports['mqtts'] ?? address.port };
+    // Linked to its peers first: an old worker that drains once this one is ready must not be unheard.
+    await this.#peering.crossing.interestSettled();
     const port = await this.#tls.listen(wanted);
     toSupervisor({ type: 'listening', listener: 'mqtts', host: address.host, port });
   }

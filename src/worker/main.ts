@@ -77,7 +77,7 @@ function deliver(to: Gateway, frame: Frame, message: SupervisorToWorker | Contro
       to.replied(message.id, message.ok);
       return;
     case 'members':
-      to.setMembers(message.members);
+      to.setMembers(message.members, message.change);
       return;
     case 'drain':
       void to.drain(message.reason).then(async () => {

@@ -40,7 +40,8 @@ export interface Privileges {
 
 export type SupervisorToWorker =
   | WorkerWelcome
-  | { readonly type: 'members'; readonly members: readonly Member[] }
+  /** `change` counts these announcements: every worker hears the same ones, under the same numbers. */
+  | { readonly type: 'members'; readonly members: readonly Member[]; readonly change: number }
   | { readonly type: 'ping'; readonly n: number }
   | { readonly type: 'drain'; readonly reason: 'shutdown' | 'upgrade' };
 

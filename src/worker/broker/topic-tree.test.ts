@@ -110,7 +110,7 @@ test('a match is bounded by the filters there are, not by the ways to combine wi
 test('the cache forgets when filters change and stays bounded', () => {
   const tree = new TopicTree<string, number>();
   tree.set('a/+', 'k1', 1);
-  for (let i = 0; i < 20_000; i += 1) assert.equal(tree.match(`a/${i}`).length, 1);
+  for (let i = 0; i < 40_000; i += 1) assert.equal(tree.match(`a/${i}`).length, 1);
   assert.deepEqual(found(tree, 'a/1'), ['k1=1']);
   tree.set('a/1', 'k2', 2);
   assert.deepEqual(found(tree, 'a/1'), ['k1=1', 'k2=2']);

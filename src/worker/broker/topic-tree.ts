@@ -26,10 +26,10 @@ interface CachedMatch<K, V> {
 }
 
 /**
- * Topics whose matches are remembered. A device publishes to the same few topics again and again: 3 levels among
- * 10,000 filters take 60 ns from here and 400 ns from the trie (bench/broker.ts).
+ * Topics whose matches are remembered, some 200 bytes each. A device publishes to the same few topics again and again:
+ * among 10,000 filters a match takes 21 ns from here and about 1 µs from the trie (bench/broker.ts).
  */
-const cachedTopics = 4_096;
+const cachedTopics = 32_768;
 
 /** `K` is told apart by identity, as in a Map. */
 export class TopicTree<K, V> {
@@ -149,21 +149,22 @@ export class TopicTree<K, V> {
   #walk(topic: string): Members<K, V>[] {
     const found: Members<K, V>[] = [];
     // §4.7.2: a leading wildcard does not match a topic that begins with $.
-    const reserved = topic.startsWith('$');
-    const levels = topic.split('/');
+    let wildcards = !topic.startsWith('$');
     let nodes: Node<K, V>[] = [this.#root];
-    for (let i = 0; i < levels.length; i += 1) {
-      const level = levels[i] ?? '';
-      const wildcards = i > 0 || !reserved;
+    for (let start = 0; start !== -1;) {
+      const end = topic.indexOf('/', start);
+      const level = topic.slice(start, end === -1 ? undefined : end);
+      start = end === -1 ? -1 : end + 1;
       const next: Node<K, V>[] = [];
       for (const node of nodes) {
-        if (node.rest !== undefined && wildcards) found.push(node.rest);
+        if (wildcards && node.rest !== undefined) found.push(node.rest);
         const literal = node.children?.get(level);
         if (literal !== undefined) next.push(literal);
-        if (node.plus !== undefined && wildcards) next.push(node.plus);
+        if (wildcards && node.plus !== undefined) next.push(node.plus);
       }
       if (next.length === 0) return found;
       nodes = next;
+      wildcards = true;
     }
     for (const node of nodes) {
       if (node.members !== undefined) found.push(node.members);

@@ -243,3 +243,23 @@ test('a denied topic is denied inside an allowed one', async () => {
   assert.equal(await service.publish('site/attic/x', '1'), forbidden);
   assert.equal(await service.publish('site/attic', '1'), forbidden);
 });
+
+test('a subscription that is no longer granted ends its session, and nobody else’s', async () => {
+  using wide = await connect(everything, { clientId: 'wide' });
+  using narrow = await connect(everything, { clientId: 'narrow' });
+  using four = await connect(everything, { clientId: 'four', version: 4 });
+  using bystander = await connect(reader, { clientId: 'bystander' });
+  for (const client of [wide, four]) assert.deepEqual(await client.subscribe('#'), [1]);
+  assert.deepEqual(await narrow.subscribe('site/#'), [1]);
+  assert.deepEqual(await bystander.subscribe('site/hall/#'), [1]);
+  gateway.configure(config.replace("subscribe: [ '#' ]", 'subscribe: [ site/# ]'));
+  await gateway.ok('reload');
+  assert.equal((await within(wide.ended, 10_000, 'the end')).disconnect, forbidden);
+  assert.equal((await within(four.ended, 10_000, 'the end')).disconnect, undefined);
+  using again = await connect(everything, { clientId: 'wide' });
+  assert.deepEqual(await again.subscribe('#'), [forbidden]);
+  assert.equal(await again.publish('site/hall/x', '1'), success);
+  for (const client of [narrow, bystander]) {
+    await client.message(({ topic }) => topic === 'site/hall/x');
+  }
+});

@@ -56,8 +56,15 @@ export class SessionClaiming {
       this.#subject.rates = claim.rates;
       return claim;
     } catch (error) {
-      if (!(error instanceof SallyportError)) throw error;
-      this.#failure = error;
+      if (error instanceof SallyportError) {
+        this.#failure = error;
+      } else {
+        // The client is told that we are busy; that there is a defect must not be lost with it.
+        ports.count('internal_errors');
+        const err = error instanceof Error ? error.stack : String(error);
+        ports.logger.error({ principal: this.#subject.name, err }, 'session not claimed: a defect');
+        this.#failure = new SallyportError('internal', 'session not claimed', { cause: error });
+      }
       return undefined;
     }
   }

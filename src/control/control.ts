@@ -241,6 +241,7 @@ export class Control {
   }
 
   workerGone(slot: number, generation: number): void {
+    this.#workers.gone(slot, generation);
     this.#publisher.workerGone(slot, generation);
     this.#metrics.workerGone(slot, generation);
   }

@@ -41,3 +41,20 @@ test('what has not the form of a report is none', () => {
     assert.equal(table.accept(0, report), undefined);
   }
 });
+
+test('a worker that ended is gone at once, with its load; its successor in the slot is not', () => {
+  const table = new WorkerTable({}, clock);
+  table.setMembers([
+    { slot: 0, generation: 1, pid: 10 },
+    { slot: 1, generation: 2, pid: 11 },
+  ]);
+  table.accept(0, { counters: {}, gauges: { sallyport_sessions: 5 }, seen: {} });
+  table.gone(1, 1);
+  assert.equal(table.members.length, 2);
+  table.gone(0, 1);
+  assert.deepEqual(
+    table.members.map(({ slot }) => slot),
+    [1],
+  );
+  assert.deepEqual(table.load(0), { connections: 0, sessions: 0 });
+});

@@ -38,6 +38,13 @@ export class WorkerTable {
     for (const slot of this.#load.keys()) if (!slots.has(slot)) this.#load.delete(slot);
   }
 
+  /** It ended; what takes its slot is another. */
+  gone(slot: number, generation: number): void {
+    this.setMembers(
+      this.#members.filter((each) => each.slot !== slot || each.generation !== generation),
+    );
+  }
+
   at(slot: number): Member | undefined {
     return this.#members.find((member) => member.slot === slot);
   }

@@ -52,9 +52,9 @@ export class MqttConnection implements MqttPeer<Session> {
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
   #controlPackets = 0;
-  /** Bytes that the peer's side had taken when it last took any, and when that was seen. */
+  /** Bytes that the peer's side had taken at the last tick, and since which tick it has taken none of those that wait. */
   #takenBytes = 0;
-  #takenAt = 0;
+  #pendingSince: number | undefined;
   #session: Session | undefined;
   subject = '';
 
@@ -174,12 +174,13 @@ export class MqttConnection implements MqttPeer<Session> {
   #stalled(now: number): boolean {
     const pending = this.transport.pendingBytes;
     const taken = this.outbox.writtenBytes - pending;
-    if (pending === 0 || taken !== this.#takenBytes) {
+    const since = this.#pendingSince;
+    if (pending === 0 || since === undefined || taken !== this.#takenBytes) {
       this.#takenBytes = taken;
-      this.#takenAt = now;
+      this.#pendingSince = pending === 0 ? undefined : now;
       return false;
     }
-    return now - this.#takenAt > this.ports.limits().stalledMs;
+    return now - since > this.ports.limits().stalledMs;
   }
 
   #receive(chunk: Buffer): void {

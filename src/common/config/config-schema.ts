@@ -461,7 +461,12 @@ export const configSchema: ConfigNode = mapping('', {
       'The key that seals the CA keys; 32 bytes or more. Without it, one is made in the data directory, which then must be guarded like the keys themselves.',
       { credential: 'sallyport-master' },
     ),
-    deviceDays: count('Days a device certificate is valid.', 90, 1, 3_650),
+    deviceDays: count(
+      'Days a device certificate is valid. Devices do not renew theirs by themselves yet: enrol them again before.',
+      730,
+      1,
+      3_650,
+    ),
     serverDays: count('Days the server certificate is valid; it is renewed by itself.', 90, 1, 825),
     trustAnchors: {
       type: 'array',

@@ -75,7 +75,7 @@ function accept(
   session.refusedInARow = 0;
   const { ports } = connection;
   if (ports.logger.isLevelEnabled('debug')) {
-    ports.logger.debug({ ...fieldsOf(connection, session, packet) }, 'accepted');
+    ports.logger.debug(fieldsOf(connection, session, packet), 'accepted');
   }
   if (!message.retain) {
     acknowledge(connection, packet, ports.broker.publish(message));

@@ -26,8 +26,8 @@ export class Replays {
   readonly #target: ReplayTarget;
   /** Filter → its latest subscription; a newer one takes the place of one that waits. */
   readonly #waiting = new Map<string, SubscriptionOptions>();
-  /** Topics delivered live while a replay runs: what is retained there is older news. */
-  #live: Set<string> | undefined;
+  /** Topics whose retained message was replaced while a replay runs, and the new one has gone out live. */
+  #replaced: Set<string> | undefined;
 
   constructor(target: ReplayTarget) {
     this.#target = target;
@@ -35,19 +35,21 @@ export class Replays {
 
   add(wanted: readonly WantedRetained[]): void {
     for (const { filter, options } of wanted) this.#waiting.set(filter, options);
-    if (this.#live !== undefined) return;
-    this.#live = new Set();
+    if (this.#replaced !== undefined) return;
+    this.#replaced = new Set();
     this.#run()
       .catch((error: unknown) => this.#target.failed(messageOf(error)))
       .finally(() => {
-        this.#live = undefined;
+        this.#replaced = undefined;
         // What was added when the last one had just ended, or after one that failed.
         if (this.#waiting.size > 0) this.add([]);
       });
   }
 
-  deliveredLive(topic: string): void {
-    if (this.#live !== undefined && this.#live.size < rememberedTopics) this.#live.add(topic);
+  /** A retained message went out live: what the replay may still have of its topic is older news. */
+  replacedLive(topic: string): void {
+    if (this.#replaced !== undefined && this.#replaced.size < rememberedTopics)
+      this.#replaced.add(topic);
   }
 
   async #run(): Promise<void> {
@@ -65,7 +67,7 @@ export class Replays {
         await this.#target.room();
         const next = await messages.next();
         if (next.done === true || !this.#target.wants(wanted)) return;
-        if (this.#live?.has(next.value.topic) !== true)
+        if (this.#replaced?.has(next.value.topic) !== true)
           this.#target.deliver(next.value, wanted.options);
       }
     } finally {

@@ -69,7 +69,7 @@ export class Session implements Subscriber {
       room: () => connection.outbox.room(),
       wants: ({ filter, options }) =>
         !connection.isClosed() && this.subscriptions.get(filter) === options,
-      deliver: (message, options) => this.deliverAs(message, options, true),
+      deliver: (message, options) => void this.#send(message, options, true),
       failed: (err) =>
         connection.log({ principal: this.principal, err }, 'retained messages not sent'),
     });
@@ -96,23 +96,26 @@ export class Session implements Subscriber {
   }
 
   deliver(message: Message, options: SubscriptionOptions): void {
-    this.replays.deliveredLive(message.topic);
-    this.deliverAs(message, options, options.retainAsPublished && message.retain);
+    const sent = this.#send(message, options, options.retainAsPublished && message.retain);
+    if (sent && message.retain) this.replays.replacedLive(message.topic);
   }
 
-  /** @param retain the flag as the client is to see it: MQTT 5 §3.3.1.3. */
-  deliverAs(message: Message, options: SubscriptionOptions, retain: boolean): void {
+  /**
+   * @param retain the flag as the client is to see it: MQTT 5 §3.3.1.3.
+   * @returns whether the client gets it.
+   */
+  #send(message: Message, options: SubscriptionOptions, retain: boolean): boolean {
     const connection = this.#connection;
-    if (connection.isClosed() || !this.#mayRead(message.topic)) return;
+    if (connection.isClosed() || !this.#mayRead(message.topic)) return false;
     const { ports, outbox } = connection;
     const now = message.expiresAt === undefined ? 0 : ports.clock.now();
-    if (message.expiresAt !== undefined && message.expiresAt <= now) return;
+    if (message.expiresAt !== undefined && message.expiresAt <= now) return false;
     const qos = message.qos < options.qos ? message.qos : options.qos;
     const encoded = encodedFor(message, connection.version, qos, retain, now);
     if (encoded.bytes.length > this.maximumPacketSize) {
       // MQTT-3.1.2-24, -25: not sent, and treated as if it had been.
       ports.count('mqtt_dropped{reason="maximum-packet-size"}');
-      return;
+      return false;
     }
     const outcome =
       qos === 0
@@ -122,16 +125,17 @@ export class Session implements Subscriber {
       case 'sent':
       case 'queued':
         ports.count('mqtt_messages_out');
-        return;
+        return true;
       case 'dropped':
         ports.count('mqtt_dropped{reason="slow-reader"}');
-        return;
+        return false;
       case 'overflow':
         ports.count('mqtt_dropped{reason="queue-full"}');
         // Not now: the broker is in the middle of its subscribers.
         queueMicrotask(() =>
           connection.run(() => connection.endFor('quota', 'the subscriber is too slow')),
         );
+        return false;
     }
   }
 

@@ -82,7 +82,7 @@ function readCertificate(der: Buffer): CertificateFacts {
   outer.end();
   const tbs = certificate.sequence();
   const outerAlgorithm = certificate.element();
-  certificate.bitString();
+  certificate.bitStringOctets();
   certificate.end();
 
   const version = readVersion(tbs);

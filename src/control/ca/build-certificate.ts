@@ -64,7 +64,7 @@ export function distinguishedName(attributes: readonly (readonly [string, string
 export function keyIdentifier(spki: Buffer): Buffer {
   const info = new DerReader(spki).sequence();
   info.element();
-  return hash('sha256', info.bitString().bytes, 'buffer').subarray(0, 20);
+  return hash('sha256', info.bitStringOctets(), 'buffer').subarray(0, 20);
 }
 
 /** 127 random bits: the top bit is clear because some readers take it for a sign. */

@@ -66,7 +66,7 @@ function parse(der: Buffer): CertificationRequest {
   const infoElement = request.expect(tag.sequence);
   const algorithm = request.sequence();
   const signatureAlgorithm = algorithm.oid();
-  const { bytes: signature } = request.bitString();
+  const signature = request.bitStringOctets();
   request.end();
 
   const info = request.within(infoElement);

@@ -481,6 +481,28 @@ test('whatever is in a request, the answer is a certificate’s key or invalid-c
   }
 });
 
+test('a signature that leaves bits out is refused, even where they are zero', () => {
+  // Whether they are is chance: an ECDSA signature ends in a zero bit every other time.
+  for (let tries = 0; tries < 64; tries += 1) {
+    const der = Buffer.from(derOf(withExtensions(ownSan, 'keyUsage=digitalSignature')));
+    const signature = derSignatureAt(der);
+    if (((der.at(-1) ?? 1) & 1) !== 0) continue;
+    der[signature] = 1;
+    assert.throws(() => checkCsr(der, expected), { code: 'invalid-csr' });
+    return;
+  }
+  assert.fail('no signature ended in a zero bit');
+});
+
+/** Offset of the octet that counts the unused bits: right before the SEQUENCE of r and s, the last in the request. */
+function derSignatureAt(der: Buffer): number {
+  for (let at = der.length - 64; at > der.length - 80; at -= 1) {
+    if (der[at] === 0 && der[at + 1] === 0x30 && at + 3 + (der[at + 2] ?? 0) === der.length)
+      return at;
+  }
+  return assert.fail('no signature found');
+}
+
 test('sound keys do not look like ROCA', () => {
   const { n = '' } = createPrivateKey(readFileSync(keyFile('rsa2048'))).export({ format: 'jwk' });
   assert.equal(

@@ -249,3 +249,11 @@ test('PEM is read with text around it and refused when it is not whole', () => {
     assert.throws(() => decodePem('THING', bad), isMalformed);
   }
 });
+
+test('a key or a signature is whole octets, even where the bits left out are zero', () => {
+  const whole = Buffer.from('0303000102', 'hex');
+  const fraction = Buffer.from('0303010102', 'hex');
+  assert.deepEqual(new DerReader(whole).bitStringOctets(), Buffer.of(1, 2));
+  assert.deepEqual(new DerReader(fraction).bitString(), { bytes: Buffer.of(1, 2), unusedBits: 1 });
+  assert.throws(() => new DerReader(fraction).bitStringOctets(), { code: 'malformed' });
+});

@@ -143,6 +143,13 @@ export class DerReader {
     return { bytes, unusedBits };
   }
 
+  /** A BIT STRING that holds whole octets, as keys and signatures do (RFC 5480 section 2.2, RFC 5280 section 4.1.1.3). */
+  bitStringOctets(): Buffer {
+    const { bytes, unusedBits } = this.bitString();
+    if (unusedBits !== 0) throw malformed('bit string of a fraction of an octet');
+    return bytes;
+  }
+
   octetString(): Buffer {
     return this.expect(tag.octetString).content;
   }

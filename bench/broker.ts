@@ -6,20 +6,21 @@ import { systemClock } from '../src/common/base/clock.ts';
 import { principalName } from '../src/common/base/principal.ts';
 import { noProperties } from '../src/common/codec/mqtt/packets.ts';
 import { Broker } from '../src/worker/broker/broker.ts';
+import { DurableIndex } from '../src/worker/broker/durable-index.ts';
+import { aloneCrossing } from '../src/worker/broker/fake-crossing.ts';
 import type { Message } from '../src/worker/broker/message.ts';
 import { decodeMessage, encodeMessage } from '../src/worker/broker/message-codec.ts';
-import type { Crossing, Subscriber, SubscriptionOptions } from '../src/worker/broker/ports.ts';
+import type { Subscriber, SubscriptionOptions } from '../src/worker/broker/ports.ts';
+import { sessionKey } from '../src/worker/broker/session-key.ts';
+import { SharedGroups } from '../src/worker/broker/shared-groups.ts';
 import { TopicTree } from '../src/worker/broker/topic-tree.ts';
 
 const rounds = 9;
-const options: SubscriptionOptions = { qos: 1, noLocal: false, retainAsPublished: false };
-
-const alone: Crossing = {
-  addInterest: () => {},
-  dropInterest: () => {},
-  wanting: () => [],
-  send: () => {},
-  onMessage: () => {},
+const options: SubscriptionOptions = {
+  qos: 1,
+  noLocal: false,
+  retainAsPublished: false,
+  identifiers: [],
 };
 
 let delivered = 0;
@@ -43,13 +44,14 @@ function messageTo(topic: string): Message {
     properties: noProperties,
     publisher: principalName('device', 'd1'),
     publisherSession: 'device/d1 d1',
+    delivery: undefined,
     expiresAt: undefined,
   };
 }
 
 /** A fleet of devices, each with its own commands, and backends that read all telemetry. */
 function fleet(devices: number, backends: number): Broker {
-  const broker = new Broker({ crossing: alone, clock: systemClock });
+  const broker = new Broker({ crossing: aloneCrossing(), clock: systemClock });
   for (let i = 0; i < devices; i += 1) {
     broker.subscribe(subscriber(`d${i}`), `devices/d${i}/commands/#`, options);
   }
@@ -57,6 +59,25 @@ function fleet(devices: number, backends: number): Broker {
     broker.subscribe(subscriber(`b${i}`), 'devices/+/telemetry', options);
   }
   return broker;
+}
+
+/** What durable sessions want: each the telemetry of one device. */
+async function queues(sessions: number): Promise<DurableIndex> {
+  const index = new DurableIndex({
+    sessions: {
+      find: () => Promise.resolve(undefined),
+      async *all() {
+        for (let i = 0; i < sessions; i += 1) {
+          const principal = principalName('service', `s${i}`);
+          const subscriptions = new Map([[`devices/d${i}/telemetry`, options]]);
+          yield { id: `${i}`, key: sessionKey(principal, 'c'), principal, subscriptions };
+        }
+      },
+    },
+    groups: new SharedGroups(0),
+  });
+  await index.rescan();
+  return index;
 }
 
 function measure(name: string, messages: number, run: (i: number) => void): void {
@@ -101,6 +122,19 @@ const many = Array.from({ length: 60_000 }, (_, i) => `devices/d${i}/telemetry`)
 measure('match, from the trie (more topics than are remembered)', 200_000, (i) => {
   tree.match(many[i % many.length] ?? '');
 });
+const durable = await queues(100_000);
+measure('queues: 1,000 topics, none of 100,000 durable sessions wants one', 500_000, (i) => {
+  durable.targets(pick(commands, i));
+});
+measure('queues: each topic for 1 of 100,000 durable sessions', 500_000, (i) => {
+  durable.targets(pick(telemetry, i));
+});
+const sharing = fleet(0, 0);
+for (let i = 0; i < 100; i += 1) sharing.subscribe(subscriber(`s${i}`), '$share/g/#', options);
+measure('shared: 1,000 topics, 1 of 100 members', 500_000, (i) => {
+  sharing.publish(pick(telemetry, i));
+});
+
 const encoded = encodeMessage(pick(telemetry, 0));
 measure('a message to bytes, for another worker', 200_000, (i) => {
   encodeMessage(pick(telemetry, i));

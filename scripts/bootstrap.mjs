@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { delimiter, dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildPkcs11 } from './build-pkcs11.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const modules = join(root, 'node_modules');
@@ -87,6 +88,8 @@ function install() {
       `package-lock.json does not agree with package.json on ${strays.join(', ')}: run "npm install"`,
     );
   }
+  const missing = buildPkcs11(join(staged, 'node_modules'), outerPath);
+  if (missing !== undefined) say(missing);
   writeFileSync(join(staged, 'node_modules', stampName), wanted);
   moveIntoPlace(join(staged, 'node_modules'));
   say(`installed in ${Math.round((Date.now() - started) / 1000)} s`);
@@ -123,7 +126,8 @@ function moveIntoPlace(fresh) {
     if (error.code !== 'ENOENT') throw error;
   }
   try {
-    renameSync(fresh, modules);
+    // The same, since that look: what may be running already goes back.
+    renameSync(stampOf(old) === wanted ? old : fresh, modules);
   } catch (error) {
     // The same, between the two moves.
     if (stampOf(modules) !== wanted) throw error;

@@ -6,6 +6,8 @@ export interface Terminal {
   readonly err: (text: string) => void;
   /** User id for the audit log; undefined where there is none. */
   readonly uid: number | undefined;
+  /** Width of the terminal that `err` writes to, as it is now; left out where there is none. */
+  readonly liveColumns?: () => number;
 }
 
 export interface CommandContext extends Terminal {

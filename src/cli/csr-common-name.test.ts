@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../common/base/property-test-support.ts';
 import { csrCommonName } from './csr-common-name.ts';
 
 function opensslCsr(subject: string): string {

@@ -5,12 +5,11 @@
 import {
   closeSync,
   fchmodSync,
-  fstatSync,
   fsyncSync,
   linkSync,
   mkdirSync,
   openSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -43,13 +42,24 @@ export function makeDirectory(path: string): void {
 
 /** @throws SallyportError `io` when it cannot be read or is larger than `maxBytes`. */
 export function readSmallFile(path: string, maxBytes: number): string {
+  return readSmallBytes(path, maxBytes).toString('utf8');
+}
+
+/** As `readSmallFile`, for what need not be text. */
+export function readSmallBytes(path: string, maxBytes: number): Buffer {
   let fd: number | undefined;
   try {
     fd = openSync(path, 'r');
-    if (fstatSync(fd).size > maxBytes) {
+    // Pipes and devices have no size, and some of them no end.
+    const buffer = Buffer.alloc(maxBytes + 1);
+    let length = 0;
+    for (let got = -1; got !== 0 && length <= maxBytes; length += got) {
+      got = readSync(fd, buffer, length, buffer.length - length, null);
+    }
+    if (length > maxBytes) {
       throw new SallyportError('too-large', `${path} is larger than ${maxBytes} bytes`);
     }
-    return readFileSync(fd, 'utf8');
+    return buffer.subarray(0, length);
   } catch (error) {
     throw error instanceof SallyportError ? error : cannot('read', path, error);
   } finally {

@@ -149,11 +149,13 @@ function problemIn(answer: unknown, status: number): SallyportError {
   const code = fields.get('code');
   const detail = fields.get('detail');
   const hint = fields.get('hint');
+  // What was wrong with the question is in no log.
+  const next = code === 'usage' ? 'correct it: see --help' : 'see the log of the gateway';
   return new SallyportError(
     isErrorCode(code) ? code : 'internal',
     typeof detail === 'string'
       ? detail
       : `the gateway refused (${isErrorCode(code) ? code : status})`,
-    typeof hint === 'string' ? { hint } : { hint: 'see the log of the gateway' },
+    { hint: typeof hint === 'string' ? hint : next },
   );
 }

@@ -15,6 +15,7 @@ process.exitCode = await runCommandLine(
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
     uid: process.getuid?.(),
+    ...(process.stderr.isTTY ? { liveColumns: () => process.stderr.columns } : {}),
   },
   packageVersion(),
 );

@@ -38,8 +38,11 @@ function decision(as: string, ...rest: readonly string[]) {
 test('policy check FILE prints the table of checks and the rules, without a gateway', async () => {
   const { code, out, err } = await sallyport('policy', 'check', config);
   assert.deepEqual([code, err], [0, '']);
-  assert.match(out, /^CHECK +ACCEPT +CONNECT +.*PUBLISH +SUBSCRIBE +DELIVER +DENIES WITH$/m);
-  assert.match(out, /^authorisation +– +– .*asked +forbidden$/m);
+  assert.match(
+    out,
+    /^CHECK +ACCEPT +CONNECT +.*PUBLISH +SUBSCRIBE +DELIVER +REQUEST +PROXIED +DENIES WITH$/m,
+  );
+  assert.match(out, /^authorisation +– +– .*asked +– +asked +forbidden$/m);
   assert.match(out, /^device +allow +publish +devices\/\$\{id\}\/telemetry$/m);
   assert.match(out, /^auditor +deny +subscribe +devices\/\+\/diagnostics$/m);
   assert.match(out, /^telemetry +devices\/\+\/telemetry +2\/m burst 3 /m);
@@ -49,6 +52,102 @@ test('policy check FILE prints the table of checks and the rules, without a gate
     table: { row: string }[];
   };
   assert.equal(json.table[0]?.row, 'source');
+});
+
+test('policy check FILE shows where messages go without what may be secret, and warns of plain http', async () => {
+  const file = join(home, 'backends.yaml');
+  writeFileSync(
+    file,
+    `routes:
+  telemetry:
+    to:
+      - { http: "http://ingest.example/t0ken?k=hunter2", name: far }
+      - { http: "http://127.0.0.1:9000/", name: near, batch: 100 }
+`,
+  );
+  const { code, out, err } = await sallyport('policy', 'check', file);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, /^telemetry\/far +http:\/\/ingest\.example +1 +none +nothing$/m);
+  assert.match(out, /^telemetry\/near +http:\/\/127\.0\.0\.1:9000 +100 +none +nothing$/m);
+  assert.equal(out.match(/^warning: /gm)?.length, 1);
+  assert.match(out, /^warning: the backend telemetry\/far is sent to over plain http: /m);
+  const json = await sallyport('policy', 'check', file, '--json');
+  assert.equal((JSON.parse(json.out) as { warnings: string[] }).warnings.length, 1);
+  for (const text of [out, json.out]) assert.ok(!/hunter2|t0ken/.test(text));
+});
+
+const proxiedConfig = join(home, 'proxied.yaml');
+writeFileSync(
+  proxiedConfig,
+  `routes:
+  ingest:
+    path: /backend/
+    upstream: [ http://127.0.0.1:9000, { url: 'http://b.example:9000', weight: 3 } ]
+    integrity: {}
+  reports: { path: '/reports/\${id}/', upstream: https://r.example/in/, methods: [ GET ], proxy: { identity: jwt } }
+roles:
+  auditor: { allow: { request: [ 'GET /backend/' ] }, deny: { request: [ '* /backend/keys/' ] } }
+`,
+);
+
+test('policy check FILE shows which requests go where', async () => {
+  const { code, out, err } = await sallyport('policy', 'check', proxiedConfig);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, /^auditor +deny +request +\* \/backend\/keys\/$/m);
+  assert.match(
+    out,
+    /^ingest +GET HEAD .*DELETE +\/backend\/ +device +certificate, signed +no limit/m,
+  );
+  assert.match(out, /^reports +GET +\/reports\/\$\{id\}\/ +device +certificate +/m);
+  assert.match(out, /^ingest +http:\/\/b\.example:9000 +3 +as it is +none +nothing +headers$/m);
+  assert.match(
+    out,
+    /^reports +https:\/\/r\.example +1 +\/in\/ +public CAs +nothing +headers, assertion$/m,
+  );
+  assert.equal(out.match(/^warning: /gm)?.length, 1);
+  assert.match(
+    out,
+    /^warning: the requests of the route ingest are sent on over plain http: .*b\.example:9000/m,
+  );
+  const longest = Math.max(
+    ...out
+      .replace(/^warning:.*$/gm, '')
+      .split('\n')
+      .map((line) => line.length),
+  );
+  assert.ok(longest <= 140, `${longest} columns`);
+});
+
+test('policy test says of a request where it goes and what decides', async () => {
+  const ask = (as: string, request: string, ...more: readonly string[]) =>
+    sallyport('policy', 'test', '--as', as, 'request', request, '--config', proxiedConfig, ...more);
+  const allowed = await ask('device/d1', 'GET /backend/%78?q=1');
+  assert.equal(allowed.code, 0);
+  assert.match(allowed.out, /^answer +allow\nbecause +allowed by routes\.ingest\.roles$/m);
+  assert.match(
+    allowed.out,
+    /^path +\/backend\/x\nroute ingest +\/backend\/: by certificate, signed; /m,
+  );
+  const denied = await ask('service/x', 'GET /backend/keys/1', '--role', 'auditor', '--json');
+  const answer = JSON.parse(denied.out) as Record<string, unknown>;
+  assert.deepEqual(
+    [answer['allowed'], answer['code'], answer['path']],
+    [false, 'forbidden', '/backend/keys/1'],
+  );
+  for (const [request, code] of [
+    ['GET /reports/d2/x', 'not-found'],
+    ['POST /reports/d1/x', 'not-found'],
+    ['GET /backend/..%2fx', 'malformed'],
+    ['GET /api/v1/telemetry', 'not-found'],
+  ] as const) {
+    assert.match(
+      (await ask('device/d1', request)).out,
+      new RegExp(`^answer +deny \\(${code}\\)$`, 'm'),
+    );
+  }
+  const { code, err } = await ask('device/d1', '/backend/x');
+  assert.equal(code, 2);
+  assert.match(err, /^error: "\/backend\/x" is no request; write a method and a path/);
 });
 
 test('policy check of a bad file is one line that names the place', async () => {

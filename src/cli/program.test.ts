@@ -89,6 +89,7 @@ started         2026-11-01 00:00:00Z
 configuration   embedded defaults
 trust domain    fleet.example
 listener mqtts  0.0.0.0:8883
+listener https  0.0.0.0:8443
 listener admin  127.0.0.1:9443
 identities      2 devices, 1 services, 0 operators
 snapshot        epoch 1, seq 42
@@ -126,12 +127,12 @@ test('unknown commands are answered with those that exist', async () => {
   assert.deepEqual(await sallyport('firmware', 'add'), {
     code: 2,
     out: '',
-    err: 'error: there is no command "sallyport firmware"; commands: up, init, status, reload, device, service, operator, ca, policy, audit-log\n',
+    err: 'error: there is no command "sallyport firmware"; commands: up, init, status, reload, doctor, device, service, operator, enrolment, command, route, ca, policy, schema, audit-log, simulate\n',
   });
   assert.deepEqual(await sallyport('service', 'show', 'be'), {
     code: 2,
     out: '',
-    err: 'error: there is no command "sallyport service show"; commands: create, list, suspend, resume, revoke\n',
+    err: 'error: there is no command "sallyport service show"; commands: create, register, list, suspend, resume, revoke, key\n',
   });
   const bare = await sallyport('operator');
   assert.deepEqual(
@@ -233,7 +234,7 @@ test('a standing change says who acknowledged; a refusal passes on the hint of t
   const done = await here('device', 'revoke', 'd1', '--reason', 'stolen');
   assert.deepEqual(done, {
     code: 0,
-    out: 'device/d1 is revoked (2 workers acknowledged).\n',
+    out: 'device/d1 is revoked (2 workers acknowledged); CRL and OCSP say: unspecified.\n',
     err: '',
   });
   const [, actor, name, action, reason] = services.calls.at(-1) ?? [];
@@ -322,6 +323,78 @@ test('ca export-root has the key on disk before the gateway forgets it, and over
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.equal(services.rootKeyHere, false);
   assert.match((await here('ca', 'show')).out, /The root key is not on this machine\./);
+});
+
+test('ca rotate says which key, with the keys that are kept elsewhere, and what is to be done', async () => {
+  const file = join(home, 'root-keys');
+  writeFileSync(file, 'ROOT KEY\n');
+  const table: readonly (readonly [readonly string[], object])[] = [
+    [[], { role: 'issuing', force: false, rootKeys: undefined }],
+    [['--root', '--root-key', file], { role: 'root', force: false, rootKeys: 'ROOT KEY\n' }],
+    [['--server', '--force'], { role: 'server', force: true, rootKeys: undefined }],
+  ];
+  for (const [options, order] of table) {
+    const { code, out } = await here('ca', 'rotate', ...options);
+    assert.equal(code, 0);
+    assert.match(out, /^In service: CN=\w+, serial 0a, until 2027-11-01 00:00:00Z\.\n/);
+    assert.equal(out.includes('Note: devices are cut off.\n'), options.includes('--force'));
+    assert.deepEqual(services.calls.at(-1), ['rotateCa', 'local:1000', order]);
+  }
+  const both = await here('ca', 'rotate', '--root', '--server');
+  assert.equal(both.code, 2);
+  assert.match(both.err, /exclude each other/);
+});
+
+test('ca check asks for every page, and fails when something is amiss', async () => {
+  services.issued = Array.from({ length: 450 }, () => []);
+  const good = await here('ca', 'check');
+  assert.deepEqual(
+    [good.code, good.out],
+    [0, '450 certificates checked: each is what it should be.\n'],
+  );
+  const asked = services.calls.filter(([name]) => name === 'checkIssued');
+  assert.deepEqual(
+    asked.map(([, from]) => from),
+    [0, 200, 400],
+  );
+  const amiss = { serial: '0a', principal: 'device/d1', problem: 'it is a CA' };
+  services.issued[449] = [amiss];
+  const bad = await here('ca', 'check');
+  assert.equal(bad.code, 1);
+  assert.match(bad.out, /0a +device\/d1 +it is a CA\n\n450 certificates checked\./);
+  const json = await here('ca', 'check', '--json');
+  assert.deepEqual(JSON.parse(json.out), { checked: 450, problems: [amiss] });
+});
+
+test('ca pins shows all keys or one, as a table and as sources', async () => {
+  const table = await here('ca', 'pins');
+  assert.match(table.out, /root +current +[A-Za-z0-9+/]{43}=\n/);
+  assert.deepEqual(services.calls.at(-1), ['pins', 'local:1000', 'root', 'issuing', 'server']);
+  const lines = await here('ca', 'pins', '--of', 'root', '--format', 'base64');
+  assert.match(lines.out, /^(?:[A-Za-z0-9+/]{43}=\n){2}$/);
+  assert.deepEqual(services.calls.at(-1), ['pins', 'local:1000', 'root']);
+  assert.match((await here('ca', 'pins', '--format', 'c')).out, /sallyport_server_pins\[2\]\[32\]/);
+  assert.match((await here('ca', 'pins', '--format', 'arduino')).out, /PROGMEM/);
+  const json = JSON.parse((await here('ca', 'pins', '--of', 'server', '--json')).out) as {
+    pins: { role: string; which: string }[];
+  };
+  assert.deepEqual(
+    json.pins.map(({ role, which }) => [role, which]),
+    [
+      ['server', 'current'],
+      ['server', 'next'],
+    ],
+  );
+  const count = services.calls.length;
+  for (const wrong of [
+    ['--of', 'leaf'],
+    ['--format', 'rust'],
+  ]) {
+    const { code, err } = await here('ca', 'pins', ...wrong);
+    assert.equal(code, 2);
+    assert.match(err, /is not known; use one of: /);
+  }
+  assert.equal(services.calls.length, count, 'pins that are not printed have not been shown');
 });
 
 test('audit-log verify names the line that does not hold and fails', async () => {

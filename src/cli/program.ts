@@ -7,18 +7,37 @@ import { standingActions } from '../common/base/principal.ts';
 import type { Run, Work } from './action.ts';
 import { addAuditLogShow } from './commands/audit-log-show.ts';
 import { addAuditLogVerify } from './commands/audit-log-verify.ts';
+import { addCaCheck } from './commands/ca-check.ts';
 import { addCaExportRoot } from './commands/ca-export-root.ts';
+import { addCaPins } from './commands/ca-pins.ts';
+import { addCaRotate } from './commands/ca-rotate.ts';
 import { addCaShow } from './commands/ca-show.ts';
+import { addCommandSend } from './commands/command-send.ts';
 import { addDeviceEnroll } from './commands/device-enroll.ts';
 import { addDeviceShow } from './commands/device-show.ts';
+import { addDoctor } from './commands/doctor.ts';
+import {
+  addEnrolmentDecision,
+  addEnrolmentList,
+  addEnrolmentToken,
+  addEnrolmentWithdraw,
+} from './commands/enrolment.ts';
 import { addInit } from './commands/init.ts';
 import { addOperatorInvite } from './commands/operator-invite.ts';
 import { addPolicyCheck } from './commands/policy-check.ts';
+import { addPolicyImportMosquitto } from './commands/policy-import-mosquitto.ts';
 import { addPolicyTest } from './commands/policy-test.ts';
 import { addDeviceCreate, addServiceCreate } from './commands/principal-create.ts';
+import { addKeyAdd, addKeyList, addKeyRemove } from './commands/principal-key.ts';
 import { addList } from './commands/principal-list.ts';
+import { addDeviceRegister, addServiceRegister } from './commands/principal-register.ts';
+import { addRouteDeadLetters, addRouteList, addRouteSettle } from './commands/route.ts';
 import { addStanding } from './commands/principal-standing.ts';
+import { addSchemaAdd } from './commands/schema-add.ts';
+import { addSchemaList } from './commands/schema-list.ts';
+import { addSchemaTest } from './commands/schema-test.ts';
 import { addReload } from './commands/reload.ts';
+import { addSimulate } from './commands/simulate.ts';
 import { addStatus } from './commands/status.ts';
 import { addUp } from './commands/up.ts';
 import type { ExitCode, Terminal } from './context.ts';
@@ -66,6 +85,7 @@ function buildProgram(
   addInit(program, run);
   addStatus(program, run);
   addReload(program, run);
+  addDoctor(program, run);
 
   const device = addGroup(program, 'device', 'devices and their certificates');
   addDeviceEnroll(device, run);
@@ -73,31 +93,69 @@ function buildProgram(
   addDeviceShow(device, run);
   addStanding(device, run, 'device', standingActions);
   addDeviceCreate(device, run);
+  addDeviceRegister(device, run);
+  addKeys(device, run, 'device');
 
   const service = addGroup(program, 'service', 'services that read and command devices');
   addServiceCreate(service, run);
+  addServiceRegister(service, run);
   addList(service, run, 'service');
   addStanding(service, run, 'service', ['suspend', 'resume', 'revoke']);
+  addKeys(service, run, 'service');
 
   const operator = addGroup(program, 'operator', 'people who administer the gateway');
   addOperatorInvite(operator, run);
   addList(operator, run, 'operator');
   addStanding(operator, run, 'operator', ['revoke']);
 
+  const enrolment = addGroup(program, 'enrolment', 'devices that enrol over the network (EST)');
+  addEnrolmentToken(enrolment, run);
+  addEnrolmentList(enrolment, run);
+  addEnrolmentDecision(enrolment, run, 'approve');
+  addEnrolmentDecision(enrolment, run, 'deny');
+  addEnrolmentWithdraw(enrolment, run);
+
+  const command = addGroup(program, 'command', 'commands to devices');
+  addCommandSend(command, run);
+
+  const route = addGroup(program, 'route', 'what waits for backends, and what they refused');
+  addRouteList(route, run);
+  addRouteDeadLetters(route, run);
+  addRouteSettle(route, run, 'retry');
+  addRouteSettle(route, run, 'discard');
+
   const ca = addGroup(program, 'ca', 'the certificate authority');
   addCaShow(ca, run);
+  addCaRotate(ca, run);
+  addCaPins(ca, run);
+  addCaCheck(ca, run);
   addCaExportRoot(ca, run);
 
   const policy = addGroup(program, 'policy', 'what is allowed, and why');
   addPolicyCheck(policy, run);
   addPolicyTest(policy, run);
+  addPolicyImportMosquitto(policy, run);
+
+  const schema = addGroup(program, 'schema', 'what payloads have to look like');
+  addSchemaAdd(schema, run);
+  addSchemaTest(schema, run);
+  addSchemaList(schema, run);
 
   const auditLog = addGroup(program, 'audit-log', 'what operators did');
   addAuditLogShow(auditLog, run);
   addAuditLogVerify(auditLog, run);
 
+  addSimulate(program, run);
+
   explainUnknown(program);
   return program;
+}
+
+function addKeys(group: Command, run: Run, kind: 'device' | 'service'): void {
+  const key = addGroup(group, 'key', `keys with which a ${kind} signs`);
+  addKeyAdd(key, run, kind);
+  addKeyList(key, run, kind);
+  addKeyRemove(key, run, kind);
 }
 
 function addGroup(program: Command, name: string, description: string): Command {

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import { after, beforeEach, test } from 'node:test';
 import { systemClock } from '../common/base/clock.ts';
 import { auditFile, openAuditLog } from '../control/audit-log/audit-log.ts';
@@ -18,6 +19,8 @@ import { runCommandLine } from './program.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'sallyport-audit-'));
 let data = '';
+/** Kept: a database that is collected as garbage is closed, and its journal gone. */
+const left: DatabaseSync[] = [];
 
 /** What a gateway leaves that has been killed: nothing was closed in order. */
 beforeEach(() => {
@@ -25,6 +28,7 @@ beforeEach(() => {
   mkdirSync(join(data, 'control'));
   const path = join(data, 'control', auditFile);
   const database = openDatabase(join(data, 'control', databaseFile));
+  left.push(database);
   const log = openAuditLog({ path, database, clock: systemClock });
   for (const id of ['d1', 'd2', 'd3']) {
     log.append({ actor: 'local:0', action: 'device.create', target: `device/${id}` });
@@ -32,7 +36,10 @@ beforeEach(() => {
   log.close();
 });
 
-after(() => rmSync(home, { recursive: true }));
+after(() => {
+  for (const database of left) database.close();
+  rmSync(home, { recursive: true });
+});
 
 async function verify() {
   let out = '';

@@ -35,6 +35,8 @@ logs: { level: debug }
 let now = Date.now();
 let failing: 'audit' | 'publish' | 'onTls' | undefined;
 let events: string[] = [];
+/** PEM of the authorities of every configured anchor that are trusted; undefined = all of them. */
+let trusted: readonly string[] | undefined;
 let authority: CertificateAuthority;
 let configuration: Configuration;
 
@@ -42,12 +44,13 @@ const failWhen = (what: typeof failing): void => {
   if (failing === what) throw new SallyportError('io', `${what} failed`);
 };
 
-beforeEach(() => {
+beforeEach(async () => {
   rmSync('ca', { recursive: true, force: true });
   now = Date.now();
   failing = undefined;
   events = [];
-  authority = ensureAuthority({
+  trusted = undefined;
+  authority = await ensureAuthority({
     masterKey: new MasterKey(Buffer.alloc(32, 1)),
     trustDomain: first.trustDomain,
     serverNames: first.serverNames,
@@ -65,6 +68,7 @@ beforeEach(() => {
       },
     },
     publisher: {
+      publishSnapshot: () => void events.push('snapshot'),
       publish: async (changes) => {
         events.push(`publish ${changes.map(({ type }) => type).join(' ')}`);
         failWhen('publish');
@@ -74,7 +78,21 @@ beforeEach(() => {
     logger: {
       ...silentLogger,
       error: (_fields, message) => events.push(`error: ${message}`),
+      warn: (_fields, message) => events.push(`warn: ${message}`),
       setLevel: (level) => events.push(`level ${level}`),
+    },
+    crls: {
+      trusted: () => trusted,
+      configure: (anchors) => {
+        if (anchors.length > 0)
+          events.push(`lists of ${anchors.map(({ name }) => name).join(' ')}`);
+      },
+    },
+    tokens: {
+      configure: () => {
+        events.push('tokens');
+        return Promise.resolve();
+      },
     },
     onTls: () => {
       failWhen('onTls');
@@ -88,7 +106,7 @@ const failsWith =
   (thrown: unknown): boolean =>
     thrown instanceof SallyportError && thrown.code === code;
 const serial = (): string => authority.summary().server.serial;
-const restarted = (): CertificateAuthority =>
+const restarted = (): Promise<CertificateAuthority> =>
   ensureAuthority({
     masterKey: new MasterKey(Buffer.alloc(32, 1)),
     trustDomain: first.trustDomain,
@@ -99,7 +117,13 @@ const restarted = (): CertificateAuthority =>
 test('a configuration is put on record, then in force, then told to everybody', async () => {
   const before = serial();
   const result = await configuration.apply('local:0', changed);
-  assert.deepEqual(result.changed, ['certificates and trust anchors', 'policy', 'log level']);
+  assert.deepEqual(result.changed, [
+    'certificates and trust anchors',
+    'policy',
+    'log level',
+    // Certificates name the status listener by the first server name.
+    'CRL and OCSP',
+  ]);
   assert.deepEqual(events, [
     'audit before',
     'level debug',
@@ -110,6 +134,19 @@ test('a configuration is put on record, then in force, then told to everybody', 
   assert.notEqual(serial(), before);
 });
 
+test('keys of certificates come with the first route that takes them, before it, and go with the last', async () => {
+  const taking = bundle(`
+logs: { level: info }
+routes: { telemetry: { match: devices/+/telemetry, integrity: { accept: [ http-signature ] } } }
+`);
+  await configuration.apply('local:0', taking);
+  assert.deepEqual(events.splice(0), ['audit before', 'level info', 'snapshot', 'publish policy']);
+  await configuration.apply('local:0', taking);
+  assert.ok(!events.splice(0).includes('snapshot'));
+  await configuration.apply('local:0', bundle('logs: { level: info }'));
+  assert.ok(events.includes('snapshot'));
+});
+
 test('what cannot be put on record changes nothing', async () => {
   const before = serial();
   failing = 'audit';
@@ -117,22 +154,23 @@ test('what cannot be put on record changes nothing', async () => {
   assert.equal(configuration.current, first);
   assert.equal(serial(), before);
   assert.deepEqual(events, []);
-  assert.equal(restarted().summary().server.serial, before);
+  assert.equal((await restarted()).summary().server.serial, before);
   failing = undefined;
   await configuration.apply('local:0', changed);
   assert.ok(configuration.current.roles['watcher'], 'the next one is applied');
 });
 
-for (const file of ['ca/server.key.sealed.tmp', 'ca/server.pem.tmp']) {
+for (const file of ['ca/server-2.key.sealed.tmp', 'ca/server-2.pem.tmp']) {
   test(`a server certificate that cannot be written changes nothing: ${file}`, async () => {
+    rmSync('ca/server-2.key.sealed');
     const before = { serial: serial(), tls: authority.serverTls() };
     mkdirSync(file);
     await assert.rejects(configuration.apply('local:0', changed), failsWith('io'));
     assert.equal(configuration.current, first);
     assert.deepEqual({ serial: serial(), tls: authority.serverTls() }, before);
-    assert.deepEqual(events, ['audit before']);
+    assert.deepEqual(events, file.includes('key') ? [] : ['audit before']);
     rmSync(file, { recursive: true });
-    assert.equal(restarted().summary().server.serial, before.serial);
+    assert.equal((await restarted()).summary().server.serial, before.serial);
   });
 }
 
@@ -150,36 +188,136 @@ test('an admin listener that keeps its certificate does not keep the policy from
   assert.ok(events.includes('error: the admin listener keeps its old TLS'));
 });
 
+test('how the CA tells others of revocations takes effect while it runs', async () => {
+  const ca = 'ca: { statusUrl: "http://pki.example", ocsp: { validity: 2h } }';
+  const result = await configuration.apply('local:0', bundle(ca));
+  assert.ok(result.changed.includes('CRL and OCSP'));
+  assert.deepEqual(result.pending, []);
+  assert.equal(configuration.current.ca.statusUrl, 'http://pki.example');
+  assert.equal(configuration.current.ca.ocsp.validityMs, 7_200_000);
+  const same = await configuration.apply('local:0', bundle(ca));
+  assert.deepEqual(same.changed, []);
+});
+
+const to = (backend: string): ConfigBundle =>
+  bundle(`routes: { telemetry: { to: [ ${backend} ] } }\nlogs: { level: info }`);
+
+test('backends are told to the workers when they change, and only then', async () => {
+  const result = await configuration.apply('local:0', to('{ http: https://b.example }'));
+  assert.deepEqual(result.changed, ['backends']);
+  assert.deepEqual(events.slice(), ['audit before', 'level info', 'publish backends']);
+  events = [];
+  const same = await configuration.apply('local:0', to('{ http: https://b.example }'));
+  assert.deepEqual(same.changed, []);
+  assert.deepEqual(events.slice(-1), ['publish ']);
+  await configuration.apply('local:0', to('{ http: https://b.example, batch: 2 }'));
+  assert.deepEqual(events.slice(-1), ['publish backends']);
+});
+
+test('a backend whose key was not read is refused before anything takes effect', async () => {
+  const wanted = to('{ http: https://b.example, certificate: gw.pem, key: { file: gw.key } }');
+  const files = { 'gw.pem': authority.serverTls().certificateChain };
+  const unread = configuration.apply('local:0', { ...wanted, files });
+  await assert.rejects(unread, failsWith('no-key'));
+  assert.equal(configuration.current, first);
+  assert.equal(events.length, 0);
+  const secrets = { 'routes.telemetry.to.0.key': authority.serverTls().privateKey };
+  await configuration.apply('local:0', { ...wanted, files, secrets });
+  assert.ok(events.includes('publish backends'));
+});
+
+test('plain http to another machine is said in the log when it comes into force', async () => {
+  await configuration.apply('local:0', to('{ http: "http://b.example/?k=hunter2" }'));
+  const warning = events.find((event) => event.startsWith('warn: '));
+  assert.match(warning ?? '', /telemetry\/backend is sent to over plain http/);
+  assert.ok(!warning?.includes('hunter2'));
+});
+
+const anchored = (more: string): ConfigBundle => ({
+  ...bundle(`ca: { trustAnchors: [ { name: factory, file: ca.pem${more} } ] }`),
+  files: { 'ca.pem': authority.serverTls().certificateChain },
+});
+
+test('the lists of an anchor are asked for when the configuration that names them is in force', async () => {
+  await configuration.apply('local:0', anchored(''));
+  events = [];
+  const wanted = anchored(', crl: { from: [ a.crl ] }');
+  const result = await configuration.apply('local:0', wanted);
+  assert.deepEqual(result.changed, ['revocation lists']);
+  assert.deepEqual(events.slice(-2), ['publish ', 'lists of factory']);
+});
+
+test('an anchor none of whose authorities is trusted is not there; workers hear of each change', async () => {
+  await configuration.apply('local:0', anchored(', crl: { from: [ a.crl ] }'));
+  const names = (): string[] => configuration.anchors.map(({ name }) => name);
+  assert.deepEqual(names(), ['internal', 'factory']);
+  trusted = [];
+  assert.deepEqual(names(), ['internal']);
+  events = [];
+  configuration.trustChanged(true);
+  assert.deepEqual(events, ['publish tls']);
+});
+
+test('another rotation of tickets waits for the next start', async () => {
+  const result = await configuration.apply('local:0', bundle('tls: { ticketRotation: 2h }'));
+  assert.deepEqual(result.pending, ['tls.ticketRotation']);
+  assert.equal(configuration.current.tls.ticketRotationMs, first.tls.ticketRotationMs);
+});
+
 const nearItsEnd = (): void => {
   now = authority.summary().server.notAfter - 1_000;
 };
 
-test('the server certificate is renewed near its end and told to everybody', () => {
-  configuration.renewServerCertificate();
+test('the server certificate is renewed near its end and told to everybody', async () => {
+  await configuration.renewServerCertificate();
   assert.deepEqual(events, []);
   const before = serial();
   nearItsEnd();
-  configuration.renewServerCertificate();
+  await configuration.renewServerCertificate();
   assert.notEqual(serial(), before);
   assert.deepEqual(events, ['publish tls', 'onTls']);
 });
 
-test('a renewal that fails is logged, throws nothing and is tried again', () => {
+test('a renewal that fails is logged, throws nothing and is tried again', async () => {
   const before = serial();
   nearItsEnd();
-  mkdirSync('ca/server.pem.tmp');
-  configuration.renewServerCertificate();
+  mkdirSync('ca/server-2.pem.tmp');
+  await configuration.renewServerCertificate();
   assert.deepEqual(events, ['error: server certificate not renewed; the old one stays']);
   assert.equal(serial(), before);
-  rmSync('ca/server.pem.tmp', { recursive: true });
-  configuration.renewServerCertificate();
+  rmSync('ca/server-2.pem.tmp', { recursive: true });
+  await configuration.renewServerCertificate();
   assert.notEqual(serial(), before);
 });
 
 test('workers that cannot be told of a renewal are logged, not thrown', async () => {
   nearItsEnd();
   failing = 'publish';
-  configuration.renewServerCertificate();
+  await configuration.renewServerCertificate();
   await new Promise(setImmediate);
   assert.ok(events.includes('error: workers not told of the new server certificate'));
+});
+
+test('where requests go, and whose tokens are taken, is told when it changes', async () => {
+  const more = (text: string): ConfigBundle => ({
+    ...changed,
+    configText: `${changed.configText}${text}`,
+  });
+  await configuration.apply('local:0', changed);
+  events.length = 0;
+  const route = 'routes: { b: { path: /b/, upstream: "http://127.0.0.1:9000" } }\n';
+  const routed = await configuration.apply('local:0', more(route));
+  assert.deepEqual(routed.changed, ['policy', 'upstreams']);
+  assert.ok(events.includes('publish policy upstreams'), events.join(', '));
+  const elsewhere = await configuration.apply('local:0', more(route.replace('9000', '9001')));
+  assert.deepEqual(elsewhere.changed, ['upstreams']);
+  events.length = 0;
+  const tokens = 'tokens: { endpoint: {} }\n';
+  const given = await configuration.apply(
+    'local:0',
+    more(`${route.replace('9000', '9001')}${tokens}`),
+  );
+  assert.deepEqual(given.changed, ['tokens']);
+  assert.ok(events.includes('tokens'), events.join(', '));
+  assert.deepEqual(given.pending, []);
 });

@@ -91,6 +91,9 @@ function deliver(to: Control, message: SupervisorToControl): void {
     case 'done':
       calls.answered(message.id, undefined, message.error);
       return;
+    case 'clock':
+      to.clockRead(message.reading);
+      return;
     case 'announced':
       to.operatorAnnounced();
       return;

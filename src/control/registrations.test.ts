@@ -10,6 +10,7 @@ import { principalName } from '../common/base/principal.ts';
 import type { SnapshotChange, TrustAnchor } from '../common/ipc/snapshot.ts';
 import { Registrations } from './registrations.ts';
 import { Registry } from './registry/registry.ts';
+import { additionMs } from './snapshot/publisher.ts';
 import { openDatabase } from './store/database.ts';
 
 const folder = temporaryFolder();
@@ -63,7 +64,8 @@ beforeEach(() => {
       },
     },
     publisher: {
-      publish: async (changes) => {
+      publish: async (changes, limitMs) => {
+        assert.equal(limitMs, additionMs, 'somebody new is not worth a busy worker');
         published.push(...changes);
         events.push('publish');
         return { acknowledged: 1, killed: 0 };

@@ -9,9 +9,9 @@ import { principalOfCertificate } from '../common/identity/principal-of-certific
 import type { IdentityEntry, TrustAnchor } from '../common/ipc/snapshot.ts';
 import type { AuditLog } from './audit-log/audit-log.ts';
 import { verifyChain } from './ca/verify-chain.ts';
-import { entryOf } from './registry/records.ts';
 import type { NewCertificate } from './registry/records.ts';
 import type { Registry } from './registry/registry.ts';
+import { additionMs } from './snapshot/publisher.ts';
 import type { SnapshotPublisher } from './snapshot/publisher.ts';
 
 /**
@@ -65,7 +65,7 @@ export class Registrations {
     const holder = registry.holderOf(anchor.name, facts.serialHex);
     if (holder?.name === principal) {
       // The worker that asks has missed it, or a control that ended between the disk and the workers never said it.
-      await this.#publish(entryOf(holder));
+      await this.#publish(registry.entry(principal));
       return;
     }
     const entry = this.#observe(slot, principal, mapping.role, anchor.name, {
@@ -98,7 +98,7 @@ export class Registrations {
   }
 
   async #publish(entry: IdentityEntry): Promise<void> {
-    await this.#parts.publisher.publish([{ type: 'identity', entry }]);
+    await this.#parts.publisher.publish([{ type: 'identity', entry }], additionMs);
   }
 
   #charge(slot: number): void {

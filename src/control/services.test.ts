@@ -5,11 +5,18 @@ import { temporaryFolder } from '../../test/harness/temporary-folder.ts';
 import { systemClock } from '../common/base/clock.ts';
 import { SallyportError } from '../common/base/errors.ts';
 import type { ErrorCode } from '../common/base/errors.ts';
+import { silentLogger } from '../common/base/logger.ts';
 import { principalName } from '../common/base/principal.ts';
 import type { StandingAction } from '../common/base/principal.ts';
 import { parseConfig } from '../common/config/parse-config.ts';
+import type { AuditLog } from './audit-log/audit-log.ts';
+import { CaServices } from './ca-services.ts';
 import { ensureAuthority } from './ca/ensure-authority.ts';
+import { ShownPins } from './ca/pins.ts';
 import { Invitations } from './enrolment/invitations.ts';
+import { Issuance } from './enrolment/issuance.ts';
+import { PendingRequests } from './enrolment/pending-requests.ts';
+import { EnrolmentTokens } from './enrolment/tokens.ts';
 import { Registry } from './registry/registry.ts';
 import { Services } from './services.ts';
 import { openDatabase } from './store/database.ts';
@@ -24,7 +31,7 @@ after(() => {
 });
 
 const config = parseConfig({ configPath: undefined, configText: '', files: {} });
-const authority = ensureAuthority({
+const authority = await ensureAuthority({
   masterKey: new MasterKey(Buffer.alloc(32, 1)),
   trustDomain: config.trustDomain,
   serverNames: config.serverNames,
@@ -34,6 +41,7 @@ const d1 = principalName('device', 'd1');
 const actor = 'local:0';
 
 let databases = 0;
+let database: ReturnType<typeof openDatabase>;
 let events: string[] = [];
 let isDiskFull = false;
 let registry: Registry;
@@ -42,11 +50,16 @@ let services: Services;
 
 beforeEach(() => {
   databases += 1;
-  const database = openDatabase(`${databases}.db`);
+  database = openDatabase(`${databases}.db`);
   events = [];
   isDiskFull = false;
   registry = new Registry(database, systemClock);
   invitations = new Invitations(database, systemClock);
+  const append: AuditLog['append'] = (entry) => {
+    if (isDiskFull) throw new SallyportError('io', 'the disk is full');
+    events.push(`audit ${entry.action} ${registry.get(d1)?.standing ?? 'unknown'}`);
+    return { ...entry, seq: 1, at: '', detail: {}, prev: '', hash: '' };
+  };
   services = new Services({
     clock: systemClock,
     welcome: {
@@ -68,13 +81,24 @@ beforeEach(() => {
       replaceProcesses: async () => void events.push('replace'),
     },
     authority,
+    ca: new CaServices({
+      authority,
+      registry,
+      auditLog: { append },
+      configuration: {
+        rotate: async (rotate) => {
+          await rotate?.(async () => {});
+          return { acknowledged: 2, killed: 0 };
+        },
+        trustChanged: () => {},
+      },
+      shownPins: new ShownPins(database, systemClock),
+      clock: systemClock,
+      logger: silentLogger,
+    }),
     registry,
     auditLog: {
-      append: (entry) => {
-        if (isDiskFull) throw new SallyportError('io', 'the disk is full');
-        events.push(`audit ${entry.action} ${registry.get(d1)?.standing ?? 'unknown'}`);
-        return { ...entry, seq: 1, at: '', detail: {}, prev: '', hash: '' };
-      },
+      append,
       read: async () => [],
       verify: async () => ({ ok: true, lines: 0 }),
     },
@@ -91,11 +115,40 @@ beforeEach(() => {
         }
         return { acknowledged: 2, killed: 0 };
       },
+      publishAddition: async (changes) => {
+        for (const change of changes) {
+          assert.ok(change.type === 'identity');
+          events.push(`add ${change.entry.standing}`);
+        }
+        return { acknowledged: 2, killed: 0 };
+      },
     },
-    workers: { listeners: new Map(), members: [], load: () => ({ connections: 0, sessions: 0 }) },
+    workers: {
+      listeners: new Map(),
+      members: [],
+      load: () => ({ connections: 0, sessions: 0 }),
+      spool: () => ({ inFlight: 0, breakersOpen: 0 }),
+    },
+    asks: { ask: async () => assert.fail('nothing here is asked of workers') },
     invitations,
+    issuance: new Issuance({
+      authority,
+      registry,
+      trustDomain: config.trustDomain,
+      clock: systemClock,
+      renewal: () => ({ windowMs: 0, graceMs: 0, perDay: 1 }),
+    }),
+    tokens: new EnrolmentTokens(database, systemClock, () => 10),
+    pending: new PendingRequests(database, systemClock, () => ({ requests: 10, keptMs: 60_000 })),
     configuration: { current: config, apply: async () => ({ changed: [], pending: [] }) },
     metrics: { text: async () => '' },
+    revocation: { revoked: ({ length }) => void events.push(`void ${length}`) },
+    keys: {
+      list: () => [],
+      register: () => assert.fail('nobody is registered here'),
+      add: () => assert.fail('no key is added here'),
+      remove: () => assert.fail('no key is removed here'),
+    },
   });
 });
 
@@ -119,6 +172,8 @@ async function orderOf(before: readonly StandingAction[], last: StandingAction):
 
 test('what takes something away is told to the workers, then put on record', async () => {
   assert.deepEqual(await orderOf([], 'revoke'), [
+    // Before workers can ask again.
+    'void 1',
     'publish revoked',
     'publish revoked',
     'audit revoke revoked',
@@ -152,13 +207,41 @@ for (const [before, action, was] of [
     isDiskFull = true;
     await assert.rejects(standing(before), failsWith('io'));
     assert.equal(registry.get(d1)?.standing, was);
-    assert.equal(events[0], `publish ${was}`);
+    assert.ok(events.includes(`publish ${was}`));
     events.length = 0;
     await assert.rejects(standing(action), failsWith('io'));
     assert.equal(registry.get(d1)?.standing, was);
     assert.deepEqual(events, []);
   });
 }
+
+test('the reason of a revocation is what CRLs and OCSP will say, when it is one of theirs', async () => {
+  for (const [reason, revocationReason, code] of [
+    ['keyCompromise: sold on a flea market', 'keyCompromise', 1],
+    ['superseded', 'superseded', 4],
+    ['stolen on site 7', 'unspecified', 0],
+    [undefined, 'unspecified', 0],
+  ] as const) {
+    const { serial } = await services.createLab(actor, d1, undefined);
+    const result = await services.changeStanding(actor, d1, 'revoke', reason);
+    assert.equal(result.revocationReason, revocationReason);
+    const row = database.prepare('SELECT * FROM certificates WHERE serial = ?').get(serial);
+    assert.equal(row?.['reason_code'], code);
+    assert.equal(row['reason'], reason ?? null);
+    await standing('reinstate');
+  }
+});
+
+test('a reason that cannot be one of a revocation changes nothing', async () => {
+  await services.createLab(actor, d1, undefined);
+  events.length = 0;
+  const held = services.changeStanding(actor, d1, 'revoke', 'certificateHold');
+  await assert.rejects(held, failsWith('usage'));
+  assert.equal(registry.get(d1)?.standing, 'active');
+  assert.deepEqual(events, []);
+  const suspended = await services.changeStanding(actor, d1, 'suspend', 'certificateHold');
+  assert.equal(suspended.revocationReason, undefined);
+});
 
 test('a change of standing that does not apply is neither on record nor told', async () => {
   await services.createLab(actor, d1, undefined);
@@ -176,7 +259,7 @@ test('a change of standing that does not apply is neither on record nor told', a
 
 test('an identity is put on record before it is in the registry, then told to the workers', async () => {
   await services.createLab(actor, d1, undefined);
-  assert.deepEqual(events, ['audit create unknown', 'publish active']);
+  assert.deepEqual(events, ['audit create unknown', 'add active']);
 });
 
 test('nothing is issued that cannot be put on record', async () => {
@@ -186,7 +269,7 @@ test('nothing is issued that cannot be put on record', async () => {
   assert.deepEqual(events, []);
 });
 
-test('an invitation is used up by what it has issued, and by nothing less', async () => {
+test('an invitation is used up by what it has issued, and by nothing less but a revocation', async () => {
   const { token } = await services.inviteOperator(actor, 'ann', 60_000);
   const csr = execFileSync(
     'openssl',
@@ -209,6 +292,20 @@ test('an invitation is used up by what it has issued, and by nothing less', asyn
   assert.equal(issued.name, 'operator/ann');
   const again = services.redeemInvitation('127.0.0.1', token, csr);
   await assert.rejects(again, failsWith('unauthenticated'));
+
+  const open = await services.inviteOperator(actor, 'ann', 60_000);
+  registry.changeStanding(principalName('operator', 'ann'), 'revoke');
+  registry.changeStanding(principalName('operator', 'ann'), 'reinstate');
+  const revoked = services.redeemInvitation('127.0.0.1', open.token, csr);
+  await assert.rejects(revoked, failsWith('unauthenticated'));
+});
+
+test('nobody can be enrolled under the name of the command line', async () => {
+  await assert.rejects(services.inviteOperator(actor, 'local', 60_000), failsWith('usage'));
+  const local = principalName('operator', 'local');
+  await assert.rejects(services.createLab(actor, local, undefined), failsWith('usage'));
+  assert.equal(registry.get(local), undefined);
+  assert.deepEqual(events, []);
 });
 
 test('the root key stays until its removal is on record', async () => {

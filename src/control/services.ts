@@ -1,32 +1,50 @@
 /** What the admin API and the command line can do, done: registry, audit log and workers in the right order. */
 import type { Clock } from '../common/base/clock.ts';
-import { SallyportError } from '../common/base/errors.ts';
+import { errorCodeOf, messageOf, SallyportError } from '../common/base/errors.ts';
 import { principalName, principalParts } from '../common/base/principal.ts';
 import type { PrincipalKind, PrincipalName, StandingAction } from '../common/base/principal.ts';
+import { revocationReasonOf, revocationReasons } from '../common/base/revocation-reason.ts';
 import { policyDocumentOf } from '../common/config/policy-of.ts';
 import type { SupervisorToControl } from '../common/ipc/messages.ts';
 import type { SnapshotChange } from '../common/ipc/snapshot.ts';
 import type {
   Actor,
+  CaRole,
+  CommandToSend,
   ControlServices,
+  DeadLetterPage,
+  DeadLetterSelection,
   GatewayStatus,
   IssuedIdentity,
+  KeyToAdd,
   LabIdentity,
+  NewEnrolmentToken,
   PrincipalView,
   ReloadResult,
+  RotationOrder,
   StandingResult,
 } from './admin/ports.ts';
 import type { AuditLog } from './audit-log/audit-log.ts';
+import type { CaServices } from './ca-services.ts';
 import type { CertificateAuthority } from './ca/authority.ts';
 import type { Configuration } from './configuration.ts';
-import { Enrolment } from './enrolment/enrolment.ts';
-import type { Enrolled, RecordIssue } from './enrolment/enrolment.ts';
+import { checkIssued } from './enrolment/check-issued.ts';
+import type { Claim } from './enrolment/claim.ts';
+import type { Enrolled, Issuance, RecordIssue } from './enrolment/issuance.ts';
 import type { Invitations } from './enrolment/invitations.ts';
+import type { PendingRequests } from './enrolment/pending-requests.ts';
+import type { EnrolmentTokens } from './enrolment/tokens.ts';
+import { EnrolmentServices } from './enrolment-services.ts';
+import type { KeyServices } from './key-services.ts';
 import type { GatewayMetrics } from './metrics/gateway-metrics.ts';
+import { assertNotLocalOperator } from './registry/local-operator.ts';
 import type { Identity, RegistryChange } from './registry/records.ts';
 import type { Registry } from './registry/registry.ts';
+import type { RevocationDesk } from './revocation-desk.ts';
 import type { SnapshotPublisher } from './snapshot/publisher.ts';
 import type { SupervisorCalls } from './supervisor-calls.ts';
+import type { WorkerAsks } from './worker-asks.ts';
+import { WorkerServices } from './worker-services.ts';
 import type { WorkerTable } from './worker-table.ts';
 
 /** Operators have no part in the topic space. */
@@ -38,25 +56,35 @@ export interface ServiceParts {
   readonly clock: Clock;
   readonly welcome: Extract<SupervisorToControl, { type: 'welcome' }>;
   readonly calls: Pick<SupervisorCalls, 'readBundle' | 'replaceProcesses'>;
-  readonly authority: CertificateAuthority;
+  readonly authority: Pick<CertificateAuthority, 'rootPem' | 'rootPems' | 'issuers' | 'serverTls'>;
+  readonly ca: CaServices;
   readonly registry: Registry;
   readonly auditLog: Pick<AuditLog, 'append' | 'read' | 'verify'>;
-  readonly publisher: Pick<SnapshotPublisher, 'publish' | 'position' | 'acknowledgedSeq'>;
-  readonly workers: Pick<WorkerTable, 'listeners' | 'members' | 'load'>;
+  readonly publisher: Pick<
+    SnapshotPublisher,
+    'publish' | 'publishAddition' | 'position' | 'acknowledgedSeq'
+  >;
+  readonly workers: Pick<WorkerTable, 'listeners' | 'members' | 'load' | 'spool'>;
+  readonly asks: Pick<WorkerAsks, 'ask'>;
   readonly invitations: Invitations;
+  readonly issuance: Pick<Issuance, 'issue' | 'createLabIdentity'>;
+  readonly tokens: EnrolmentTokens;
+  readonly pending: PendingRequests;
   readonly configuration: Pick<Configuration, 'current' | 'apply'>;
   readonly metrics: Pick<GatewayMetrics, 'text'>;
+  readonly revocation: Pick<RevocationDesk, 'revoked'>;
+  readonly keys: Pick<KeyServices, 'register' | 'list' | 'add' | 'remove'>;
 }
 
 export class Services implements ControlServices {
   readonly #parts: ServiceParts;
-  readonly #enrolment: Enrolment;
+  readonly #enrolmentServices: EnrolmentServices;
+  readonly #workerServices: WorkerServices;
 
   constructor(parts: ServiceParts) {
     this.#parts = parts;
-    const { authority, registry, configuration } = parts;
-    const { trustDomain } = configuration.current;
-    this.#enrolment = new Enrolment({ authority, registry, trustDomain });
+    this.#enrolmentServices = new EnrolmentServices(parts);
+    this.#workerServices = new WorkerServices(parts);
   }
 
   status(): GatewayStatus {
@@ -107,7 +135,7 @@ export class Services implements ControlServices {
   ): Promise<IssuedIdentity> {
     const given = this.#roleFor(name, role);
     const record = this.#recordIssue(actor, 'enrol', name, given);
-    return this.#issued(name, this.#enrolment.enrol(name, given, csrPem, record));
+    return this.#issue(actor, { right: 'operator', name, role: given }, csrPem, record);
   }
 
   async createLab(
@@ -117,7 +145,7 @@ export class Services implements ControlServices {
   ): Promise<LabIdentity> {
     const given = this.#roleFor(name, role);
     const record = this.#recordIssue(actor, 'create', name, given);
-    const enrolled = this.#enrolment.createLabIdentity(name, given, record);
+    const enrolled = await this.#parts.issuance.createLabIdentity(name, given, record);
     return { ...(await this.#issued(name, enrolled)), privateKey: enrolled.privateKey };
   }
 
@@ -128,12 +156,19 @@ export class Services implements ControlServices {
     reason: string | undefined,
   ): Promise<StandingResult> {
     const { registry } = this.#parts;
+    const revocationReason = action === 'revoke' ? revocationReasonOf(reason) : undefined;
     const standing = registry.standingAfter(name, action);
     const audit = (serials: readonly string[]): void =>
-      this.#audit(actor, action, name, { standing, reason, serials: [...serials] });
+      this.#audit(actor, action, name, {
+        standing,
+        reason,
+        revocationReason,
+        serials: [...serials],
+      });
     const restricts = restrictions.has(action);
     if (!restricts) audit([]);
-    const change = registry.changeStanding(name, action, reason);
+    const code = revocationReasons[revocationReason ?? 'unspecified'];
+    const change = registry.changeStanding(name, action, reason, code);
     const published = this.#publish(change);
     try {
       if (restricts) audit(change.revokedSerials);
@@ -141,7 +176,23 @@ export class Services implements ControlServices {
       await published;
     }
     const { acknowledged, killed } = await published;
-    return { name, standing, acknowledged, killed };
+    return { name, standing, revocationReason, acknowledged, killed };
+  }
+
+  async registerPrincipal(actor: Actor, name: PrincipalName, role: string | undefined) {
+    return this.#parts.keys.register(actor, name, this.#roleFor(name, role));
+  }
+
+  keys(name: PrincipalName) {
+    return this.#parts.keys.list(name);
+  }
+
+  async addKey(actor: Actor, name: PrincipalName, order: KeyToAdd) {
+    return this.#parts.keys.add(actor, name, order);
+  }
+
+  async removeKey(actor: Actor, name: PrincipalName, id: string, reason: string | undefined) {
+    return this.#parts.keys.remove(actor, name, id, reason);
   }
 
   async inviteOperator(
@@ -150,6 +201,7 @@ export class Services implements ControlServices {
     ttlMs: number,
   ): Promise<{ token: string; expires: number }> {
     const name = principalName('operator', id);
+    assertNotLocalOperator(name);
     const invitation = this.#parts.invitations.invite(name, ttlMs);
     this.#audit(actor, 'invite', name, { expires: new Date(invitation.expires).toISOString() });
     return invitation;
@@ -160,13 +212,60 @@ export class Services implements ControlServices {
     const name = invitations.find(token);
     if (name === undefined)
       throw new SallyportError('unauthenticated', 'the invitation is unknown, used or late');
-    const record = this.#recordIssue(`invitation:${source}`, 'enrol', name, operatorRole);
-    const enrolled = this.#enrolment.enrol(name, operatorRole, csrPem, (certificate) => {
-      record(certificate);
-      if (!invitations.use(token))
-        throw new SallyportError('unauthenticated', 'the invitation is late');
-    });
-    return this.#issued(name, enrolled);
+    const actor = `invitation:${source}`;
+    const record = this.#recordIssue(actor, 'enrol', name, operatorRole);
+    const grant = {
+      holds: () => invitations.find(token) === name,
+      use: () => invitations.use(token),
+    };
+    const claim = { right: 'invitation', name, role: operatorRole, grant } as const;
+    return this.#issue(actor, claim, csrPem, record);
+  }
+
+  async createEnrolmentToken(actor: Actor, token: NewEnrolmentToken) {
+    return this.#enrolmentServices.createToken(actor, token);
+  }
+
+  enrolmentTokens(page: { readonly before: number; readonly limit: number }) {
+    return this.#enrolmentServices.tokens(page);
+  }
+
+  async withdrawEnrolmentToken(actor: Actor, number: number) {
+    return this.#enrolmentServices.withdrawToken(actor, number);
+  }
+
+  enrolmentRequests(page: { readonly after: number; readonly limit: number }) {
+    return this.#enrolmentServices.requests(page);
+  }
+
+  async decideEnrolment(
+    actor: Actor,
+    number: number,
+    decision: 'approved' | 'denied',
+    reason: string | undefined,
+  ) {
+    return this.#enrolmentServices.decide(actor, number, decision, reason);
+  }
+
+  async sendCommand(actor: Actor, device: PrincipalName, command: CommandToSend) {
+    return this.#workerServices.sendCommand(actor, device, command);
+  }
+
+  async spools() {
+    return this.#workerServices.spools();
+  }
+
+  async deadLetters(route: string, page: DeadLetterPage) {
+    return this.#workerServices.deadLetters(route, page);
+  }
+
+  async settleDeadLetters(
+    actor: Actor,
+    action: 'retry' | 'discard',
+    route: string,
+    selection: DeadLetterSelection,
+  ) {
+    return this.#workerServices.settleDeadLetters(actor, action, route, selection);
   }
 
   policy() {
@@ -182,18 +281,28 @@ export class Services implements ControlServices {
   }
 
   ca() {
-    return this.#parts.authority.summary();
+    return this.#parts.ca.show();
+  }
+
+  checkIssued(page: { readonly after: number; readonly limit: number }) {
+    const { trustDomain } = this.#parts.configuration.current;
+    return checkIssued({ ...this.#parts, trustDomain }, page);
+  }
+
+  async pins(actor: Actor, roles: readonly CaRole[]) {
+    return this.#parts.ca.pins(actor, roles);
+  }
+
+  async rotateCa(actor: Actor, order: RotationOrder) {
+    return this.#parts.ca.rotate(actor, order);
   }
 
   async exportRoot(actor: Actor) {
-    const exported = this.#parts.authority.exportRoot();
-    this.#audit(actor, 'export-root', 'ca/root', {});
-    return exported;
+    return this.#parts.ca.exportRoot(actor);
   }
 
   async confirmRootExported(actor: Actor): Promise<void> {
-    this.#audit(actor, 'discard-root-key', 'ca/root', {});
-    this.#parts.authority.discardRootKey();
+    await this.#parts.ca.confirmRootExported(actor);
   }
 
   async auditLines(after: number, limit: number) {
@@ -251,8 +360,27 @@ export class Services implements ControlServices {
       });
   }
 
+  /** A refusal is on record too: whoever asks has been authenticated, so that he cannot fill the log unseen. */
+  async #issue(
+    actor: Actor,
+    claim: Claim,
+    csrPem: string,
+    record: RecordIssue,
+  ): Promise<IssuedIdentity> {
+    const { name } = claim;
+    try {
+      return await this.#issued(name, await this.#parts.issuance.issue(claim, csrPem, record));
+    } catch (thrown) {
+      if (errorCodeOf(thrown) === 'invalid-csr') {
+        const detail = { code: 'invalid-csr', message: messageOf(thrown) };
+        this.#audit(actor, 'enrolment-refused', name, detail);
+      }
+      throw thrown;
+    }
+  }
+
   async #issued(name: PrincipalName, { certificate, change }: Enrolled): Promise<IssuedIdentity> {
-    await this.#publish(change);
+    await this.#parts.publisher.publishAddition([{ type: 'identity', entry: change.entry }]);
     return {
       name,
       certificateChain: certificate.certificateChain,
@@ -265,8 +393,10 @@ export class Services implements ControlServices {
   /** The workers have been told when it returns, and have acknowledged when it resolves. */
   #publish(change: RegistryChange) {
     const changes: SnapshotChange[] = [{ type: 'identity', entry: change.entry }];
-    if (change.revokedSerials.length > 0)
+    if (change.revokedSerials.length > 0) {
+      this.#parts.revocation.revoked(change.revokedSerials);
       changes.push({ type: 'revoked', serials: change.revokedSerials });
+    }
     return this.#parts.publisher.publish(changes);
   }
 
@@ -291,6 +421,7 @@ export class Services implements ControlServices {
       anchor: identity.anchor,
       createdAt: identity.createdAt,
       seenAt: identity.seenAt,
+      clone: this.#parts.registry.cloneOf(identity.name),
       certificates: this.#parts.registry
         .certificatesOf(identity.name)
         .map(({ serial, notBefore, notAfter, revokedAt }) => ({
@@ -299,6 +430,7 @@ export class Services implements ControlServices {
           notAfter,
           revokedAt,
         })),
+      keys: this.#parts.keys.list(identity.name),
     };
   }
 }

@@ -58,3 +58,19 @@ test('a worker that ended is gone at once, with its load; its successor in the s
   );
   assert.deepEqual(table.load(0), { connections: 0, sessions: 0 });
 });
+
+test('what the workers do about a spool is summed up, and goes with its worker', () => {
+  const table = new WorkerTable({}, clock);
+  table.setMembers([0, 1].map((slot) => ({ slot, generation: 1, pid: slot })));
+  const gauges = (inFlight: number, open: number) => ({
+    'sallyport_spool_in_flight{spool="a/b"}': inFlight,
+    'sallyport_backend_breaker{spool="a/b"}': open,
+    'sallyport_spool_in_flight{spool="a/c"}': 100,
+  });
+  table.accept(0, { counters: {}, gauges: gauges(3, 0), seen: {} });
+  table.accept(1, { counters: {}, gauges: gauges(4, 1), seen: {} });
+  assert.deepEqual(table.spool('a/b'), { inFlight: 7, breakersOpen: 1 });
+  table.gone(1, 1);
+  assert.deepEqual(table.spool('a/b'), { inFlight: 3, breakersOpen: 0 });
+  assert.deepEqual(table.spool('constructor'), { inFlight: 0, breakersOpen: 0 });
+});

@@ -15,9 +15,20 @@ export interface WorkerLoad {
   readonly sessions: number;
 }
 
+/** What the workers are doing about one spool, all together. */
+export interface SpoolLoad {
+  readonly inFlight: number;
+  /** Workers whose breaker is not closed. */
+  readonly breakersOpen: number;
+}
+
+interface Reported extends WorkerLoad {
+  readonly gauges: Readonly<Record<string, number>>;
+}
+
 export class WorkerTable {
   readonly listeners = new Map<string, ListenAddress>();
-  readonly #load = new Map<number, WorkerLoad>();
+  readonly #load = new Map<number, Reported>();
   /** Ports that the run already uses; their hosts come with the first report. */
   readonly knownPorts: Readonly<Record<string, number>>;
   readonly #clock: Clock;
@@ -50,7 +61,18 @@ export class WorkerTable {
   }
 
   load(slot: number): WorkerLoad {
-    return this.#load.get(slot) ?? { connections: 0, sessions: 0 };
+    const { connections = 0, sessions = 0 } = this.#load.get(slot) ?? {};
+    return { connections, sessions };
+  }
+
+  /** From the last reports, which are a second old at most. */
+  spool(spool: string): SpoolLoad {
+    const read = (name: string): number[] =>
+      [...this.#load.values()].map(({ gauges }) => gauges[`${name}{spool="${spool}"}`] ?? 0);
+    return {
+      inFlight: read('sallyport_spool_in_flight').reduce((sum, each) => sum + each, 0),
+      breakersOpen: read('sallyport_backend_breaker').filter((each) => each > 0).length,
+    };
   }
 
   /** From a worker, so untrusted. @returns the report when it has the form of one. */
@@ -63,6 +85,7 @@ export class WorkerTable {
     this.#load.set(slot, {
       connections: gauges['sallyport_connections'] ?? 0,
       sessions: gauges['sallyport_sessions'] ?? 0,
+      gauges,
     });
     return { counters, gauges, seen };
   }

@@ -45,14 +45,21 @@ function nextCommands({ dataDir, listeners }: BannerInfo): string[] {
   const data = resolve(dataDir) === resolve('data') ? '' : ` --data ${shellWord(dataDir)}`;
   const device = `./bin/sallyport device create d1 --out lab${data}`;
   const service = `./bin/sallyport service create be --role backend --out lab${data}`;
-  const { mqtts } = listeners;
-  if (mqtts === undefined) return [`  ${device} && ${service}`];
+  const { mqtts, https } = listeners;
+  const post =
+    https === undefined
+      ? []
+      : [
+          `  curl --cacert lab/ca.crt --cert lab/d1.crt --key lab/d1.key -d '{"temperature":22.7}' https://${clientHost(https.host)}:${https.port}/api/v1/telemetry`,
+        ];
+  if (mqtts === undefined) return [`  ${device} && ${service}`, ...post];
   const connect = (id: string) =>
     `-h ${clientHost(mqtts.host)} -p ${mqtts.port} --cafile lab/ca.crt --cert lab/${id}.crt --key lab/${id}.key`;
   return [
     `  ${device} && ${service}`,
     `  mosquitto_sub ${connect('be')} -t 'devices/+/telemetry' -v &`,
     `  mosquitto_pub ${connect('d1')} -t devices/d1/telemetry -q 1 -m '{"temperature":22.5}'`,
+    ...post,
   ];
 }
 

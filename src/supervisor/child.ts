@@ -7,6 +7,8 @@ import type { ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import { SallyportError } from '../common/base/errors.ts';
 import { Link } from '../common/ipc/link.ts';
+import { processLoad } from './process-stat.ts';
+import type { SilenceLimits } from './silence-limits.ts';
 
 export interface ChildCommand {
   /** Absolute path of the entry point. */
@@ -18,10 +20,8 @@ export interface ChildCommand {
   readonly maxFrameBytes: number;
 }
 
-/** A child may take this long from its start to its first frame; loading its modules on a busy machine is slow. */
+/** A child may be silent for this long until it has started; loading its modules on a busy machine is slow. */
 const startLimitTicks = 160;
-/** 250 ms each. Silence is counted in the supervisor's own ticks, so that a machine that stalls kills nobody. */
-export const tickMs = 250;
 /** Bytes waiting for a child that does not read; a snapshot of 100,000 identities is about 10 MB. */
 const maxBufferedBytes = 256 * 1024 * 1024;
 
@@ -29,16 +29,20 @@ export class Child {
   readonly process: ChildProcess;
   readonly link: Link;
   readonly startedAtMs: number;
-  readonly #silenceLimitTicks: number;
-  #heard = false;
+  readonly #silence: SilenceLimits;
+  #started = false;
   #silentTicks = 0;
+  /** Processor time that it had used at the last look, and when its silence began to count. */
+  #cpuMs = 0;
+  #cpuMsBefore = 0;
   #pings = 0;
+  #killed = false;
   #over = false;
   /** Called once when the process has ended, whatever the reason. */
   onEnd: (reason: string) => void = () => {};
 
-  constructor(command: ChildCommand, silenceLimitTicks: number, nowMs: number) {
-    this.#silenceLimitTicks = silenceLimitTicks;
+  constructor(command: ChildCommand, silence: SilenceLimits, nowMs: number) {
+    this.#silence = silence;
     this.startedAtMs = nowMs;
     this.process = spawn(process.execPath, [...command.nodeFlags, command.entry], {
       cwd: command.directory,
@@ -66,19 +70,44 @@ export class Child {
 
   /** To be called for every frame from the child. */
   heard(): void {
-    this.#heard = true;
     this.#silentTicks = 0;
+  }
+
+  /** To be called when the child serves: from here on its silence means something. */
+  started(): void {
+    this.#started = true;
   }
 
   /** One tick of the supervisor's clock. @returns false when the child was silent for too long and has been killed. */
   tick(): boolean {
-    if (this.#over) return true;
+    if (this.#over || this.#killed) return true;
     this.#silentTicks += 1;
     this.link.send(0, { type: 'ping', n: (this.#pings += 1) });
-    const limit = this.#heard ? this.#silenceLimitTicks : startLimitTicks;
-    if (this.#silentTicks <= limit) return true;
+    const { ticks } = this.#silence;
+    const patience = this.#started ? ticks : startLimitTicks;
+    if (this.#silentTicks < patience) return true;
+    const isAtWork = this.#isAtWork(this.#silentTicks === patience);
+    if (this.#silentTicks === patience || isAtWork) return true;
     this.kill();
     return false;
+  }
+
+  /** Whether it may still come to what it was sent last, as fast as a machine that is busy lets it. */
+  #isAtWork(isFirstLook: boolean): boolean {
+    const load = processLoad(this.pid);
+    if (load === undefined) return false;
+    if (isFirstLook) this.#cpuMsBefore = load.cpuMs;
+    // Asleep at this moment it may have waited for its own threads, as a garbage collection does.
+    const hasWorked = load.busy || load.cpuMs > this.#cpuMs;
+    this.#cpuMs = load.cpuMs;
+    const { busyTicks, busyCpuMs } = this.#silence;
+    const hasTime = this.#silentTicks <= busyTicks && load.cpuMs - this.#cpuMsBefore < busyCpuMs;
+    return hasTime && hasWorked && !load.stopped;
+  }
+
+  /** It was told to end, and what it has said and was not heard yet is of no interest. */
+  get killed(): boolean {
+    return this.#killed;
   }
 
   get over(): boolean {
@@ -86,6 +115,7 @@ export class Child {
   }
 
   kill(): void {
+    this.#killed = true;
     if (!this.#over) this.process.kill('SIGKILL');
   }
 

@@ -11,6 +11,10 @@ export interface WorkerProcess {
   readonly generation: number;
   readonly child: Child;
   readonly budget: FrameBudget;
+  /** For when it may open the store. */
+  readonly welcome: () => void;
+  /** Monotonic; undefined = it waits for its turn. */
+  welcomedAtMs: number | undefined;
   state: 'starting' | 'joined' | 'ready' | 'draining';
 }
 
@@ -68,4 +72,9 @@ export class WorkerGroup {
 
 function memberOf({ slot, generation, child }: WorkerProcess): Member {
   return { slot, generation, pid: child.pid };
+}
+
+/** For the log. */
+export function describe(worker: WorkerProcess): { readonly slot: number; readonly pid: number } {
+  return { slot: worker.slot, pid: worker.child.pid };
 }

@@ -6,6 +6,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { processStat, startTimeField } from './process-stat.ts';
 
 interface Leftover {
   readonly pid: number;
@@ -65,12 +66,7 @@ function isLeftover(value: unknown): value is Leftover {
   );
 }
 
-/** Field 22 of /proc/<pid>/stat; undefined when there is no such process, or no /proc. */
+/** Undefined when there is no such process, or no /proc. */
 function startTimeOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
+  return processStat(pid)?.[startTimeField];
 }

@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { systemClock } from '../common/base/clock.ts';
 import { messageOf } from '../common/base/errors.ts';
 import { jsonLogger } from '../common/base/json-logger.ts';
+import { configWarnings } from '../common/config/config-warnings.ts';
 import { loadConfigBundle } from '../common/config/load-config.ts';
 import { parseConfig } from '../common/config/parse-config.ts';
 import { readyBanner } from './banner.ts';
+import { readClockOffset } from './clock-offset.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { endLeftovers } from './leftovers.ts';
 import { Supervisor } from './supervisor.ts';
@@ -19,20 +21,26 @@ export interface UpOptions {
   readonly workers: number | undefined;
 }
 
+/** How often the clock of this machine is looked at. */
+const clockEveryMs = 60_000;
+
 /** Runs the gateway until it is told to stop. @returns the exit code. */
 export async function runSupervisor(options: UpOptions): Promise<number> {
   const logger = jsonLogger({ process: 'supervisor' });
   const log: SupervisorOptions['log'] = (level, fields, message) => logger[level](fields, message);
   // Nobody may be reading; the gateway runs for its devices and not for its terminal.
   process.stdout.on('error', () => {});
-  const readBundle = () => loadConfigBundle(options.configPath);
+  const readBundle = () => loadConfigBundle(options.configPath, process.env);
   const bundle = readBundle();
   // A mistake is better told here, before anything has started.
-  for (const listener of parseConfig(bundle).listenersNotYet) {
+  const config = parseConfig(bundle);
+  for (const listener of config.listenersNotYet) {
     log('warn', { listener }, 'this version has no such listener: nothing listens there');
   }
+  for (const warning of configWarnings(config)) log('warn', {}, warning);
   const users = wingUsers((line) => log('info', {}, line));
   const data = openDataDirectory(options.dataDir, users);
+  let clockWatch: NodeJS.Timeout | undefined;
   try {
     const ended = await endLeftovers(data.path);
     if (ended.length > 0)
@@ -64,8 +72,13 @@ export async function runSupervisor(options: UpOptions): Promise<number> {
         log('error', { err: messageOf(error) }, 'processes not replaced');
       });
     });
+    const readClock = (): void =>
+      void readClockOffset().then((reading) => supervisor.clockRead(reading));
+    readClock();
+    clockWatch = setInterval(readClock, clockEveryMs);
     return await supervisor.run();
   } finally {
+    clearInterval(clockWatch);
     data.release();
   }
 }

@@ -4,34 +4,34 @@
  */
 import type { Clock } from '../common/base/clock.ts';
 import { messageOf, SallyportError } from '../common/base/errors.ts';
+import { TicketChain } from '../common/base/ticket-chain.ts';
 import type { ConfigBundle } from '../common/config/config-bundle.ts';
 import { channels, maxSlot } from '../common/ipc/frames.ts';
 import type { Frame } from '../common/ipc/frames.ts';
 import { parseConfig } from '../common/config/parse-config.ts';
 import { parseBody } from '../common/ipc/link.ts';
 import type {
+  ClockReading,
   ControlToSupervisor,
   SupervisorToControl,
   SupervisorToWorker,
   WorkerKeys,
 } from '../common/ipc/messages.ts';
-import { Child, tickMs } from './child.ts';
+import { Child } from './child.ts';
 import { controlCommand, workerCommand } from './commands.ts';
 import type { DataDirectory, WingUsers } from './data-directory.ts';
-import { WorkerGroup } from './group.ts';
+import { describe, WorkerGroup } from './group.ts';
 import type { WorkerProcess } from './group.ts';
 import { rememberChildren } from './leftovers.ts';
 import { FrameBudget } from './frame-budget.ts';
+import { Openings } from './openings.ts';
 import { operatorFiles } from './operator-files.ts';
 import { RestartPolicy } from './restart-policy.ts';
 import { removeRunFile, writeRunFile } from './run-file.ts';
+import { controlSilence, tickMs, workerSilence } from './silence-limits.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
 import { parseWorkerWord } from './worker-words.ts';
 
-/** A worker that is silent for 2 s is killed: a stopped process may hold the store's write lock. */
-const workerSilenceTicks = 2_000 / tickMs;
-/** Control serves no device; it may be busy with a large registry for longer. */
-const controlSilenceTicks = 15_000 / tickMs;
 /** What a draining process may take beyond its own drain time before it is killed. */
 const drainGraceMs = 3_000;
 /** From its start to its readiness; a worker that takes longer is replaced. */
@@ -63,24 +63,22 @@ export interface ReadyInfo {
   readonly operatorToken: string | undefined;
 }
 
-interface ListenerPlace {
-  readonly host: string;
-  readonly port: number;
-}
-
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #startedAt: number;
   readonly #workers = new WorkerGroup();
   readonly #snapshots = new SnapshotCache();
-  readonly #listeners = new Map<string, ListenerPlace>();
+  readonly #openings: Openings<WorkerProcess>;
+  readonly #listeners = new Map<string, ReadyInfo['listeners'][string]>();
   readonly #controlRestarts = new RestartPolicy();
   readonly #workerRestarts = new RestartPolicy();
   readonly #timers = new Set<NodeJS.Timeout>();
   #control: Child | undefined;
   /** The control that was told to end for an upgrade: its end is no fault. */
   #retiring: Child | undefined;
-  #keys: WorkerKeys | undefined;
+  #keys: Omit<WorkerKeys, 'tickets'> | undefined;
+  /** Of the whole run: a ticket of one worker is good on every other. */
+  #tickets: TicketChain | undefined;
   #wanted = 0;
   #drainMs = 10_000;
   /** What control starts with: the last configuration that was in force. */
@@ -101,6 +99,11 @@ export class Supervisor {
     this.#options = options;
     this.#startedAt = options.clock.now();
     this.#bundle = options.bundle;
+    this.#openings = new Openings({
+      tell: (worker, message) => this.#toWorker(worker, message),
+      welcome: (worker) => worker.welcome(),
+      late: (worker, why) => this.#kill(worker, why),
+    });
     this.#exited = new Promise((resolve) => {
       this.#exit = resolve;
     });
@@ -112,6 +115,11 @@ export class Supervisor {
     const ticker = setInterval(() => this.#tick(), tickMs);
     this.#timers.add(ticker);
     return this.#exited;
+  }
+
+  /** For control, which watches it. */
+  clockRead(reading: ClockReading | undefined): void {
+    this.#toControl({ type: 'clock', reading });
   }
 
   /** SIGHUP: reads the configuration again; control applies it or keeps the last good one and logs why. */
@@ -166,27 +174,26 @@ export class Supervisor {
   #startControl(): void {
     const { data, users, version, clock } = this.#options;
     const bundle = this.#bundle;
-    const { secrets, environment } = operatorFiles(parseConfig(bundle), process.env);
-    const child = new Child(
-      controlCommand(data, environment, secrets),
-      controlSilenceTicks,
-      clock.monotonic(),
-    );
+    const files = operatorFiles(parseConfig(bundle), process.env);
+    const child = new Child(controlCommand(data, files), controlSilence, clock.monotonic());
     this.#control = child;
     child.link.onFrame = (frame) => this.#fromControl(child, frame);
     child.onEnd = (reason) => this.#controlEnded(child, reason);
-    const ports = Object.fromEntries([...this.#listeners].map(([name, { port }]) => [name, port]));
     this.#toControl({
       type: 'welcome',
       bundle,
       startedAt: this.#startedAt,
       version,
-      ports,
+      ports: this.#ports(),
       members: this.#workers.everyone(),
       announce: !this.#ready,
       workersOverride: this.#options.workers,
       privileges: users?.control,
     });
+    // One that replaces another has not heard where the workers listen; its own listener it tells itself.
+    for (const [listener, { host, port }] of this.#listeners) {
+      if (listener !== 'admin') this.#toControl({ type: 'listening', listener, host, port });
+    }
     this.#remember();
   }
 
@@ -222,30 +229,32 @@ export class Supervisor {
 
   #startWorker(): WorkerProcess {
     const keys = this.#keys;
+    const ticketKeys = this.#tickets;
     const slot = this.#workers.freeSlot();
-    if (keys === undefined || slot > maxSlot)
+    if (keys === undefined || ticketKeys === undefined || slot > maxSlot)
       throw new SallyportError('internal', 'no keys or no slot for a worker');
     const { data, users, clock } = this.#options;
-    const child = new Child(workerCommand(data), workerSilenceTicks, clock.monotonic());
+    const child = new Child(workerCommand(data), workerSilence, clock.monotonic());
+    const generation = this.#workers.nextGeneration();
     const worker: WorkerProcess = {
       slot,
-      generation: this.#workers.nextGeneration(),
+      generation,
       child,
       budget: new FrameBudget(workerFrames),
+      welcome: () => {
+        // All others wait for it until it has opened the store: its silence means something from now on.
+        child.started();
+        worker.welcomedAtMs = clock.monotonic();
+        const tickets = ticketKeys.stateAt(clock.now());
+        const all = { keys: { ...keys, tickets }, ports: this.#ports(), privileges: users?.worker };
+        this.#toWorker(worker, { type: 'welcome', slot, generation, ...all });
+      },
+      welcomedAtMs: undefined,
       state: 'starting',
     };
     this.#workers.add(worker);
     child.link.onFrame = (frame) => this.#guard(worker, () => this.#fromWorker(worker, frame));
     child.onEnd = (reason) => this.#workerEnded(worker, reason);
-    const ports = Object.fromEntries([...this.#listeners].map(([name, { port }]) => [name, port]));
-    this.#toWorker(worker, {
-      type: 'welcome',
-      slot,
-      generation: worker.generation,
-      keys,
-      ports,
-      privileges: users?.worker,
-    });
     for (const frame of this.#snapshots.frames()) child.link.forward(frame, frame.body);
     this.#toControl({ type: 'members', members: this.#workers.everyone() });
     this.#remember();
@@ -253,6 +262,7 @@ export class Supervisor {
   }
 
   #workerEnded(worker: WorkerProcess, reason: string): void {
+    this.#openings.ended(worker);
     const expected = worker.state === 'draining' || this.#stopping;
     this.#workers.remove(worker);
     this.#membersChanged();
@@ -268,6 +278,11 @@ export class Supervisor {
     }
     const livedMs = this.#options.clock.monotonic() - worker.child.startedAtMs;
     this.#fillUpIn(this.#workerRestarts.nextDelayMs(livedMs));
+  }
+
+  /** Of the listeners that there are. */
+  #ports(): Record<string, number> {
+    return Object.fromEntries([...this.#listeners].map(([name, { port }]) => [name, port]));
   }
 
   #fillUpIn(ms: number): void {
@@ -309,8 +324,8 @@ export class Supervisor {
       case 'pong':
         return;
       case 'ready':
-        // The first control's keys hold for the whole run: a ticket of one worker is good on every other.
-        this.#keys ??= message.keys;
+        this.#control?.started();
+        this.#takeKeys(message.keys);
         this.#wanted = message.workers;
         this.#drainMs = message.drainMs;
         this.#operatorToken ??= message.operatorToken;
@@ -325,14 +340,8 @@ export class Supervisor {
         return;
       case 'kill-worker': {
         const worker = this.#workers.at(message.slot);
-        if (worker?.generation === message.generation) {
-          this.#log(
-            'warn',
-            { slot: worker.slot, pid: worker.child.pid },
-            'worker killed: it did not acknowledge',
-          );
-          worker.child.kill();
-        }
+        if (worker?.generation === message.generation)
+          this.#kill(worker, 'it did not acknowledge', 'warn');
         return;
       }
       case 'read-bundle':
@@ -356,6 +365,12 @@ export class Supervisor {
     }
   }
 
+  /** The first control's keys hold for the whole run. */
+  #takeKeys({ tickets, ...keys }: WorkerKeys): void {
+    this.#keys ??= keys;
+    this.#tickets ??= new TicketChain(tickets);
+  }
+
   #offerBundle(id: number): void {
     try {
       const bundle = this.#options.readBundle();
@@ -370,10 +385,10 @@ export class Supervisor {
   }
 
   #fromWorker(worker: WorkerProcess, frame: Frame): void {
+    if (worker.child.killed) return;
     worker.child.heard();
     if (!worker.budget.take(frame.body.length, this.#options.clock.monotonic())) {
-      this.#log('error', describe(worker), 'worker killed: it floods control');
-      worker.child.kill();
+      this.#kill(worker, 'it floods control');
     } else if (frame.channel === channels.control) {
       // The channel is ours to stamp: a worker cannot speak for another.
       this.#control?.link.forward({ ...frame, channel: worker.slot }, frame.body);
@@ -385,10 +400,12 @@ export class Supervisor {
   /** Nothing here does more than note where the worker stands. */
   #handleWorker(worker: WorkerProcess, body: Buffer): void {
     const word = parseWorkerWord(body);
+    if (word !== undefined) this.#openings.heard(worker, word);
     switch (word?.type) {
       case 'joined':
         if (worker.state !== 'starting') return;
         worker.state = 'joined';
+        worker.child.started();
         this.#membersChanged();
         break;
       case 'listening': {
@@ -415,6 +432,8 @@ export class Supervisor {
         }
         break;
       case 'pong':
+      case 'up':
+      case 'held':
       case 'drained':
       case undefined:
         break;
@@ -463,6 +482,8 @@ export class Supervisor {
   }
 
   async #drain(worker: WorkerProcess, reason: 'shutdown' | 'upgrade'): Promise<void> {
+    // One that serves nobody yet is not worth the time of those that wait for it.
+    if (worker.state === 'starting') worker.child.kill();
     worker.state = 'draining';
     this.#membersChanged();
     this.#toWorker(worker, { type: 'drain', reason });
@@ -500,18 +521,25 @@ export class Supervisor {
 
   #tick(): void {
     const now = this.#options.clock.monotonic();
+    // Nothing from which tickets of earlier periods could be opened stays in memory.
+    this.#tickets?.secretAt(this.#options.clock.now());
+    this.#openings.tick();
     for (const worker of this.#workers.all()) {
       if (!worker.child.tick()) {
         this.#log('error', describe(worker), 'worker killed: it was silent');
       } else if (
         (worker.state === 'starting' || worker.state === 'joined') &&
-        now - worker.child.startedAtMs > readyLimitMs
+        now - (worker.welcomedAtMs ?? now) > readyLimitMs
       ) {
-        this.#log('error', describe(worker), 'worker killed: it did not become ready');
-        worker.child.kill();
+        this.#kill(worker, 'it did not become ready');
       }
     }
     if (this.#control?.tick() === false) this.#log('error', {}, 'control killed: it was silent');
+  }
+
+  #kill(worker: WorkerProcess, why: string, level: 'warn' | 'error' = 'error'): void {
+    this.#log(level, describe(worker), `worker killed: ${why}`);
+    worker.child.kill();
   }
 
   #snapshotsDue(): void {
@@ -569,8 +597,4 @@ export class Supervisor {
       worker.child.kill();
     }
   }
-}
-
-function describe(worker: WorkerProcess): { readonly slot: number; readonly pid: number } {
-  return { slot: worker.slot, pid: worker.child.pid };
 }

@@ -7,8 +7,10 @@ function parse(value: unknown) {
 }
 
 test('what a worker has to say is understood', () => {
-  for (const type of ['pong', 'joined', 'ready', 'drained'])
+  for (const type of ['pong', 'up', 'joined', 'ready', 'drained'])
     assert.deepEqual(parse({ type }), { type });
+  assert.deepEqual(parse({ type: 'held', opening: 3 }), { type: 'held', opening: 3 });
+  assert.equal(parse({ type: 'held', opening: '3' }), undefined);
   const listening = { type: 'listening', listener: 'mqtts', host: '0.0.0.0', port: 8883 };
   assert.deepEqual(parse(listening), listening);
   assert.deepEqual(parse({ type: 'failed', message: 'x'.repeat(900) }), {

@@ -5,7 +5,8 @@
 import { parseBody } from '../common/ipc/link.ts';
 
 export type WorkerWord =
-  | { readonly type: 'pong' | 'joined' | 'ready' | 'drained' }
+  | { readonly type: 'pong' | 'up' | 'joined' | 'ready' | 'drained' }
+  | { readonly type: 'held'; readonly opening: number }
   | { readonly type: 'failed'; readonly message: string }
   | {
       readonly type: 'listening';
@@ -15,7 +16,14 @@ export type WorkerWord =
     };
 
 /** Listeners that workers open; the admin listener is control's. */
-const workerListeners: ReadonlySet<string> = new Set(['mqtts']);
+const workerListeners: ReadonlySet<string> = new Set([
+  'mqtts',
+  'https',
+  'est',
+  'status',
+  'httpsSigned',
+  'mqttsSigned',
+]);
 const maxTextLength = 500;
 
 export function parseWorkerWord(body: Buffer): WorkerWord | undefined {
@@ -23,10 +31,15 @@ export function parseWorkerWord(body: Buffer): WorkerWord | undefined {
   const { type } = message;
   switch (type) {
     case 'pong':
+    case 'up':
     case 'joined':
     case 'ready':
     case 'drained':
       return { type };
+    case 'held': {
+      const { opening } = message;
+      return typeof opening === 'number' ? { type, opening } : undefined;
+    }
     case 'failed': {
       const text = message['message'];
       return {

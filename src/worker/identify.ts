@@ -3,7 +3,7 @@
  * snapshot's record. An identity answers to one trust anchor only, whatever another anchor's CA signs.
  */
 import { printable } from '../common/base/principal.ts';
-import type { Identified } from './listeners/mqtt/ports.ts';
+import type { Identified } from './listeners/identified.ts';
 import type { Registrar } from './registrar.ts';
 import type { SnapshotView } from './snapshot/snapshot-view.ts';
 import type { Authentication, Authenticator } from './transport/authenticate.ts';

@@ -18,6 +18,7 @@ import type {
   WorkerWelcome,
 } from '../common/ipc/messages.ts';
 import { Gateway } from './gateway.ts';
+import { loadHttpParser } from './routes/http-parser.ts';
 
 /** Snapshots of large fleets come in one frame. */
 const maxFrameBytes = 256 * 1024 * 1024;
@@ -46,6 +47,15 @@ for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM', 'SIGUSR2'] as const) {
   process.on(signal, () => {});
 }
 
+// The others wait from the welcome on: all that can be loaded is loaded before.
+loadHttpParser().then(() => toSupervisor({ type: 'up' }), fail);
+
+function fail(error: unknown): void {
+  logger.fatal({ err: messageOf(error) }, 'worker could not start');
+  toSupervisor({ type: 'failed', message: messageOf(error) });
+  void link.flushed().then(() => process.exit(1));
+}
+
 function receive(frame: Frame): void {
   const message = parseBody(frame.body) as SupervisorToWorker | ControlToWorker | undefined;
   if (message === undefined) return;
@@ -54,11 +64,7 @@ function receive(frame: Frame): void {
       toSupervisor({ type: 'pong', n: message.n });
       return;
     case 'welcome':
-      start(message).catch((error: unknown) => {
-        logger.fatal({ err: messageOf(error) }, 'worker could not start');
-        toSupervisor({ type: 'failed', message: messageOf(error) });
-        void link.flushed().then(() => process.exit(1));
-      });
+      start(message).catch(fail);
       return;
     default:
       if (gateway === undefined) early.push(frame);
@@ -76,8 +82,20 @@ function deliver(to: Gateway, frame: Frame, message: SupervisorToWorker | Contro
     case 'reply':
       to.replied(message.id, message.ok);
       return;
+    case 'ask':
+      to.asked(message.id, message.ask);
+      return;
+    case 'called':
+      to.called(message);
+      return;
     case 'members':
       to.setMembers(message.members, message.change);
+      return;
+    case 'hold':
+      void to.holdStore().then(() => toSupervisor({ type: 'held', opening: message.opening }));
+      return;
+    case 'go-on':
+      to.goOn();
       return;
     case 'drain':
       void to.drain(message.reason).then(async () => {

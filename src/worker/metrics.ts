@@ -5,11 +5,13 @@ const maxSeen = 10_000;
 
 /** Names come from this code and never from a peer, so that nobody can grow the table. */
 export class WorkerCounters {
-  readonly #counters = new Map<string, number>();
+  readonly #counters = new Map<string, { value: number }>();
   #seen = new Map<string, number>();
 
-  readonly count = (name: string): void => {
-    this.#counters.set(name, (this.#counters.get(name) ?? 0) + 1);
+  readonly count = (name: string, by = 1): void => {
+    const counter = this.#counters.get(name);
+    if (counter === undefined) this.#counters.set(name, { value: by });
+    else counter.value += by;
   };
 
   /** Notes when a principal was last there; bounded per report. */
@@ -21,7 +23,7 @@ export class WorkerCounters {
     const seen = Object.fromEntries(this.#seen);
     this.#seen = new Map();
     const counters = Object.fromEntries(
-      [...this.#counters].map(([name, value]) => [seriesName(name, '_total'), value]),
+      [...this.#counters].map(([name, { value }]) => [seriesName(name, '_total'), value]),
     );
     const named = Object.fromEntries(
       Object.entries(gauges).map(([name, value]) => [seriesName(name, ''), value]),

@@ -2,7 +2,7 @@
  * Asks control to register an identity under a bring-your-own trust anchor when it is first seen. Control checks the
  * certificate itself; a worker's word is not enough.
  */
-import { hash } from 'node:crypto';
+import { hash, randomInt } from 'node:crypto';
 import type { WorkerToControl } from '../common/ipc/messages.ts';
 
 /** Control may be down; the device then tries again. */
@@ -16,7 +16,8 @@ export class Registrar {
   readonly #pending = new Map<number, (ok: boolean) => void>();
   /** Hash of the certificate → the answer, under way or just given. */
   readonly #underWay = new Map<string, Promise<boolean>>();
-  #lastId = 0;
+  /** Begins anywhere, so that a reply to the worker that had this slot before is nobody's. */
+  #lastId = randomInt(1, 2 ** 40);
 
   constructor(toControl: (message: WorkerToControl) => void) {
     this.#toControl = toControl;

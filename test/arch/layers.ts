@@ -27,7 +27,7 @@ function wing(name: string, rows: readonly (readonly string[])[]): FolderRule[] 
   );
 }
 
-const aboveBroker = ['worker/transport', 'worker/policy', 'worker/broker'];
+const aboveBroker = ['worker/transport', 'worker/policy', 'worker/credentials', 'worker/broker'];
 
 export const folderRules: readonly FolderRule[] = [
   { folder: 'common/base', mayImport: [] },
@@ -40,22 +40,27 @@ export const folderRules: readonly FolderRule[] = [
   },
 
   // Faces devices. Nobody names snapshot, store and peering but the composition root: they are reached through ports,
-  // and store and peering stand above the broker because they fit its ports.
+  // and store and peering stand above the broker and the routes because they fit their ports.
   ...wing('worker', [['transport', 'policy', 'snapshot']]),
+  { folder: 'worker/credentials', mayImport: [...common, 'worker/transport', 'worker/policy'] },
   { folder: 'worker/broker', mayImport: [...common, 'worker/transport', 'worker/policy'] },
-  { folder: 'worker/store', mayImport: [...common, 'worker/broker'] },
+  {
+    folder: 'worker/store',
+    mayImport: [...common, 'worker/credentials', 'worker/broker'],
+    mayImportTypes: ['worker/routes'],
+  },
   { folder: 'worker/peering', mayImport: [...common, 'worker/policy', 'worker/broker'] },
-  { folder: 'worker/routes', mayImport: [...common, ...aboveBroker, 'worker/store'] },
+  { folder: 'worker/routes', mayImport: [...common, ...aboveBroker] },
   { folder: 'worker/listeners', mayImport: [...common, ...aboveBroker, 'worker/routes'] },
   // main.ts, the composition root, and what it is split into.
   { folder: 'worker', mayImport: [...common, 'worker'] },
 
   // Faces operators.
   ...wing('control', [
-    ['store'],
+    ['store', 'outside'],
     ['audit-log', 'registry'],
     ['ca', 'firmware'],
-    ['enrolment', 'revocation', 'rollouts'],
+    ['enrolment', 'revocation', 'rollouts', 'tokens'],
     ['admin', 'snapshot', 'metrics', 'anomaly', 'posture', 'segmentation'],
   ]),
   { folder: 'control', mayImport: [...common, 'control'] },

@@ -304,6 +304,13 @@ export const plantedViolations: readonly PlantedTree[] = [
     says: /require/,
   },
   {
+    name: 'a certificate is signed past the checks',
+    files: { 'control/enrolment/a.ts': 'await this.#parts.authority.issue(name, spki);\n' },
+    breaks: 'issuance',
+    file: 'control/enrolment/a.ts',
+    says: /every check/,
+  },
+  {
     name: 'plain Error is thrown',
     files: { 'worker/broker/a.ts': "export function f() {\n  throw new Error('no');\n}\n" },
     breaks: 'plain-error',

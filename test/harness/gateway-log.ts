@@ -1,6 +1,7 @@
 /** The JSON lines that all processes of a gateway write to standard error, in the order of their arrival. */
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { within } from './waiting.ts';
 
 export type LogLine = ReadonlyMap<string, unknown>;
 export type LogPredicate = (line: LogLine) => boolean;
@@ -27,19 +28,17 @@ export class GatewayLog {
   }
 
   /** The first line from `since` on that satisfies the predicate, as soon as there is one. */
-  async logged(predicate: LogPredicate, since = 0, limitMs = 10_000): Promise<LogLine> {
+  async logged(predicate: LogPredicate, since = 0, limitMs = 30_000): Promise<LogLine> {
     const found = this.#lines.slice(since).find(predicate);
     if (found !== undefined) return found;
-    const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
+    const { promise, resolve } = Promise.withResolvers<LogLine>();
     const waiter = { predicate, resolve };
     this.#waiters.add(waiter);
-    const timer = setTimeout(() => {
-      reject(new Error(`not logged within ${limitMs} ms: ${predicate.toString()}; ${this.tail()}`));
-    }, limitMs);
     try {
-      return await promise;
+      return await within(promise, limitMs, `a line of the log: ${predicate.toString()}`);
+    } catch (error) {
+      throw new Error(this.tail(), { cause: error });
     } finally {
-      clearTimeout(timer);
       this.#waiters.delete(waiter);
     }
   }

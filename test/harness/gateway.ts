@@ -20,7 +20,7 @@ import { until, within } from './waiting.ts';
 export interface GatewayOptions {
   /** YAML, without `listeners`, which the harness sets. */
   readonly config?: string;
-  /** One more line of `listeners`. */
+  /** One more line of `listeners`, or another one for a listener that is there anyway. */
   readonly listener?: string;
   readonly workers?: number;
   /** Name → text of files beside the configuration, which names them: schemas, secrets. Readable by their owner only. */
@@ -30,6 +30,8 @@ export interface GatewayOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Octal. */
   readonly umask?: string;
+  /** A command that becomes the gateway's, such as `taskset -c 0`; it MUST keep its process id. */
+  readonly under?: readonly [string, ...string[]];
 }
 
 export interface RunFile {
@@ -50,7 +52,7 @@ export interface Identity {
 }
 
 const startLimitMs = 60_000;
-const stopLimitMs = 30_000;
+const stopLimitMs = 60_000;
 
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
   const gateway = new Gateway(options);
@@ -63,12 +65,17 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   }
 }
 
+/** The default of every listener; those that few tests need are off. */
+const anyPort = '{ host: 127.0.0.1, port: 0 }';
+const listeners = { mqtts: anyPort, https: anyPort, est: false, status: false, admin: anyPort };
+
 /** The configuration of a test: free ports on loopback, and whatever the test adds. */
 export function configText(added: string, listener?: string): string {
   return [
     'listeners:',
-    '  mqtts: { host: 127.0.0.1, port: 0 }',
-    '  admin: { host: 127.0.0.1, port: 0 }',
+    ...Object.entries(listeners).flatMap(([name, address]) =>
+      listener?.startsWith(`${name}:`) === true ? [] : [`  ${name}: ${address}`],
+    ),
     ...(listener === undefined ? [] : [`  ${listener}`]),
     'serverNames: [ localhost, 127.0.0.1 ]',
     added,
@@ -84,6 +91,8 @@ export class Gateway implements AsyncDisposable {
   readonly #folderIsOurs: boolean;
   readonly #process: ChildProcess;
   readonly #exit: Promise<number | NodeJS.Signals>;
+  /** Nobody writes to its log any more, and all of that has come. */
+  readonly #closed: Promise<void>;
   #ended = false;
   #stdout = '';
 
@@ -100,7 +109,9 @@ export class Gateway implements AsyncDisposable {
     this.configure(options.config ?? '', options.listener);
     const args = ['up', '--data', this.dataDir, '--config', this.configPath];
     args.push('--workers', String(options.workers ?? 1));
-    const [program, ...rest] = commandLine(args, options.umask);
+    const command = commandLine(args, options.umask);
+    const [program, ...rest] =
+      options.under === undefined ? command : ([...options.under, ...command] as const);
     this.#process = spawn(program, rest, {
       cwd: repositoryRoot,
       env: { ...process.env, ...options.env },
@@ -113,6 +124,9 @@ export class Gateway implements AsyncDisposable {
         running.delete(this);
         resolve(code ?? signal ?? 'SIGKILL');
       });
+    });
+    this.#closed = new Promise((resolve) => {
+      this.#process.once('close', () => resolve());
     });
     const { stdout, stderr } = this.#process;
     assert.ok(stdout !== null && stderr !== null);
@@ -130,7 +144,7 @@ export class Gateway implements AsyncDisposable {
 
   /** What it has printed, once that matches. */
   async printed(pattern: RegExp): Promise<string> {
-    return until(`${pattern} on standard output`, 10_000, () =>
+    return until(`${pattern} on standard output`, 30_000, () =>
       pattern.test(this.#stdout) ? this.#stdout : undefined,
     );
   }
@@ -150,7 +164,7 @@ export class Gateway implements AsyncDisposable {
   }
 
   /** `run.json` as soon as there is one that satisfies `accept`. */
-  async runFile(accept: (run: RunFile) => boolean, limitMs = 20_000): Promise<RunFile> {
+  async runFile(accept: (run: RunFile) => boolean, limitMs = 60_000): Promise<RunFile> {
     let watcher: FSWatcher | undefined;
     const seen = new Promise<RunFile>((resolve) => {
       const look = (): void => {
@@ -182,6 +196,24 @@ export class Gateway implements AsyncDisposable {
     const { mqtts } = this.run().listeners;
     assert.ok(mqtts !== undefined, 'no mqtts listener');
     return mqtts.port;
+  }
+
+  get httpsPort(): number {
+    const { https } = this.run().listeners;
+    assert.ok(https !== undefined, 'no https listener');
+    return https.port;
+  }
+
+  get estPort(): number {
+    const { est } = this.run().listeners;
+    assert.ok(est !== undefined, 'no EST listener');
+    return est.port;
+  }
+
+  get statusPort(): number {
+    const { status } = this.run().listeners;
+    assert.ok(status !== undefined, 'no status listener');
+    return status.port;
   }
 
   processes(): ChildProcesses {
@@ -245,6 +277,7 @@ export class Gateway implements AsyncDisposable {
     assert.equal(await this.exited(), 0, this.log.tail());
     assert.equal(existsSync(join(this.dataDir, 'run.json')), false, 'run.json is still there');
     await allGone([...control, ...workers], 2_000);
+    await within(this.#closed, 10_000, 'the end of the log');
   }
 
   /** SIGKILL to every process at once, as a power cut would. */

@@ -7,7 +7,7 @@ export async function readMetrics(gateway: Gateway): Promise<Metrics> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socketPath = join(gateway.dataDir, 'control', 'admin.sock');
   const get = request(
-    { socketPath, path: '/metrics', agent: false, timeout: 10_000 },
+    { socketPath, path: '/metrics', agent: false, timeout: 30_000 },
     (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (part: string) => {

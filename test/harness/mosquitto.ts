@@ -18,7 +18,7 @@ export interface PubResult {
   readonly output: string;
 }
 
-const limitMs = 15_000;
+const limitMs = 60_000;
 
 /** Publishes one message and waits for its acknowledgement. */
 export function mosquittoPub(
@@ -27,11 +27,23 @@ export function mosquittoPub(
   message: string,
   extra: readonly string[] = [],
 ): Promise<PubResult> {
-  const child = spawn(
-    'mosquitto_pub',
-    [...connectionArguments(target), '-t', topic, '-m', message, '-q', '1', ...extra],
-    { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs },
-  );
+  return runMosquitto('mosquitto_pub', target, ['-t', topic, '-m', message, '-q', '1', ...extra]);
+}
+
+/** Runs one of the programs to its end. @param input - what it reads on standard input */
+export function runMosquitto(
+  program: 'mosquitto_pub' | 'mosquitto_sub' | 'mosquitto_rr',
+  target: MosquittoTarget,
+  args: readonly string[],
+  input = '',
+): Promise<PubResult> {
+  const child = spawn(program, [...connectionArguments(target), ...args], {
+    timeout: limitMs,
+    // A subscriber that is asked to end says that all was well.
+    killSignal: 'SIGKILL',
+  });
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
   let output = '';
   const keep = (chunk: Buffer): void => {
     output += chunk.toString();
@@ -105,6 +117,20 @@ export class MosquittoSub implements AsyncDisposable {
     return this.#until(() => this.messages.find(wanted), `a message ${wanted.toString()}`);
   }
 
+  /** What it has written, once that matches. */
+  said(pattern: RegExp): Promise<string> {
+    return this.#until(
+      () => (pattern.test(this.#output) ? this.#output : undefined),
+      pattern.toString(),
+    );
+  }
+
+  /** Without a DISCONNECT. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await within(this.#closed, limitMs, 'the end of mosquitto_sub');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill('SIGTERM');
     await within(this.#closed, limitMs, 'the end of mosquitto_sub');
@@ -135,7 +161,7 @@ export class MosquittoSub implements AsyncDisposable {
     if (topic !== undefined && payload !== undefined) {
       this.messages.push({ topic, qos: Number(qos), retain: retain === '1', payload });
     }
-    if (/^Subscribed \(mid: \d+\): [012]$/.test(line)) this.#subscribed = true;
+    if (/^Subscribed \(mid: \d+\): [012](, [012])*$/.test(line)) this.#subscribed = true;
     this.#wakeAll();
   }
 

@@ -35,6 +35,8 @@ const peering = new Peering({
   clock: systemClock,
   logger: silentLogger,
   sessionsPerIdentity: () => 3,
+  rules: () => undefined,
+  onClone: () => {},
 });
 const broker = new Broker({ crossing: peering.crossing, clock: systemClock });
 const claims = new Map<string, Claim>();
@@ -52,9 +54,10 @@ async function obey(command: PeeringCommand): Promise<unknown> {
       const principal = principalName('device', command.device);
       const { clientId } = command;
       try {
-        const claim = await peering.desk.claim(principal, clientId, () =>
-          takenOver.push(claim.key),
-        );
+        const claim = await peering.desk.claim(principal, clientId, () => {
+          takenOver.push(claim.key);
+          return undefined;
+        });
         claims.set(claim.key, claim);
         return claim.key;
       } catch (error) {
@@ -81,7 +84,7 @@ async function obey(command: PeeringCommand): Promise<unknown> {
           deliver: (message) => received.push(message.topic),
         },
         command.filter,
-        { qos: 1, noLocal: false, retainAsPublished: false },
+        { qos: 1, noLocal: false, retainAsPublished: false, identifiers: [] },
       );
       await peering.crossing.interestSettled();
       return true;
@@ -95,6 +98,7 @@ async function obey(command: PeeringCommand): Promise<unknown> {
           properties: noProperties,
           publisher: principalName('device', 'd1'),
           publisherSession: '',
+          delivery: undefined,
           expiresAt: undefined,
         }),
       );

@@ -1,5 +1,5 @@
 /** Other processes, seen from outside by way of /proc; nothing here trusts what the gateway says about itself. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { until } from './waiting.ts';
 
 export interface ChildProcesses {
@@ -37,6 +37,45 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** By SIGSTOP. */
+export function isStopped(pid: number): boolean {
+  try {
+    return fieldsOf(pid)[0] === 'T';
+  } catch {
+    return false;
+  }
+}
+
+/** Whether it has a file open whose path ends like this. */
+export function hasOpen(pid: number, ending: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder).some((fd) => targetOf(`${folder}/${fd}`).endsWith(ending));
+  } catch {
+    // It has just ended.
+    return false;
+  }
+}
+
+/** Empty for what was closed since the folder was read. */
+function targetOf(link: string): string {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return '';
+  }
+}
+
+/** Ends a SIGSTOP. @returns false when it was too long: the supervisor has killed a worker that was silent. */
+export function isContinued(pid: number): boolean {
+  try {
+    return process.kill(pid, 'SIGCONT');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
 /** Resolves when none of them is alive any more. */
 export async function allGone(pids: readonly number[], limitMs = 10_000): Promise<void> {
   await until(`the end of ${pids.join(', ')}`, limitMs, () => !pids.some(isAlive));
@@ -51,10 +90,12 @@ export function userOf(pid: number): number {
 
 /** Memory that the process has in RAM, in bytes. */
 export function residentBytes(pid: number): number {
-  const [, kilobytes] =
-    /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  if (kilobytes === undefined) throw new Error(`no memory figures for process ${pid}`);
-  return Number(kilobytes) * 1_024;
+  return memoryBytes(pid, 'VmRSS');
+}
+
+/** Of that, what belongs to no file: without code and without the pages of a store that it has mapped. */
+export function anonymousBytes(pid: number): number {
+  return memoryBytes(pid, 'RssAnon');
 }
 
 /** Everything that a process shows to other users of the machine, or to root: its arguments and its environment. */
@@ -64,6 +105,13 @@ export function argumentsOf(pid: number): string {
 
 export function environmentOf(pid: number): string {
   return readFileSync(`/proc/${pid}/environ`, 'utf8').replaceAll('\0', '\n');
+}
+
+function memoryBytes(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const [, kilobytes] = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status) ?? [];
+  if (kilobytes === undefined) throw new Error(`no memory figures for process ${pid}`);
+  return Number(kilobytes) * 1_024;
 }
 
 function childPids(parent: number): number[] {

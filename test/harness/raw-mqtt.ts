@@ -33,7 +33,9 @@ import type {
   ReceivedMessage,
 } from './mqtt-bytes.ts';
 import type { Property } from './mqtt-properties.ts';
-import { within } from './waiting.ts';
+import { shakeHands } from './raw-websocket.ts';
+import { runningMs, within } from './waiting.ts';
+import { clientFrame, opcode, ServerFrameReader } from './websocket-bytes.ts';
 
 export interface RawOptions {
   readonly port: number;
@@ -50,15 +52,19 @@ export interface RawOptions {
   readonly localAddress?: string;
   /** False: QoS 1 is acknowledged only by `acknowledge`. */
   readonly acknowledges?: boolean;
+  /** `port` is then that of HTTPS. A packet goes out in a frame. */
+  readonly over?: 'tls' | 'websocket';
 }
 
 /** How and when a connection ended. */
 export interface Ending {
-  /** `performance.now()` of the moment. */
+  /** `runningMs()` of the moment. */
   readonly at: number;
   /** Reason code of the gateway's DISCONNECT; undefined when it just closed. */
   readonly disconnect: number | undefined;
   readonly error: string | undefined;
+  /** Of the gateway's close frame; undefined without one. */
+  readonly closeCode: number | undefined;
 }
 
 interface Waiter {
@@ -67,7 +73,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-const answerLimitMs = 10_000;
+const answerLimitMs = 30_000;
 
 export class RawMqtt implements Disposable {
   readonly version: MqttVersion;
@@ -85,6 +91,8 @@ export class RawMqtt implements Disposable {
   readonly #messageWaiters = new Set<() => void>();
   readonly #session: Promise<Buffer>;
   readonly #acknowledges: boolean;
+  readonly #frames: ServerFrameReader | undefined;
+  #closeCode: number | undefined;
   #disconnect: number | undefined;
   #error: string | undefined;
   #isEnded = false;
@@ -104,15 +112,23 @@ export class RawMqtt implements Disposable {
     });
     try {
       await within(secured, answerLimitMs, 'the TLS handshake');
+      const rest = options.over === 'websocket' ? await shakeHands(socket) : undefined;
+      return new RawMqtt(socket, session, options, rest);
     } catch (error) {
       socket.destroy();
       throw error;
     }
-    return new RawMqtt(socket, session, options);
   }
 
-  private constructor(socket: TLSSocket, session: Promise<Buffer>, options: RawOptions) {
+  /** @param rest what came after the opening handshake of a WebSocket; undefined when there was none. */
+  private constructor(
+    socket: TLSSocket,
+    session: Promise<Buffer>,
+    options: RawOptions,
+    rest: Buffer | undefined,
+  ) {
     this.socket = socket;
+    this.#frames = rest === undefined ? undefined : new ServerFrameReader();
     this.version = options.version ?? 5;
     this.#acknowledges = options.acknowledges ?? true;
     this.#session = session;
@@ -126,9 +142,10 @@ export class RawMqtt implements Disposable {
       socket.once('close', () => {
         this.#isEnded = true;
         const ending = {
-          at: performance.now(),
+          at: runningMs(),
           disconnect: this.#disconnect,
           error: this.#error,
+          closeCode: this.#closeCode,
         };
         resolve(ending);
         for (const waiter of this.#waiters) waiter.reject(endedError(ending));
@@ -136,6 +153,9 @@ export class RawMqtt implements Disposable {
         for (const wake of this.#messageWaiters) wake();
       });
     });
+    if (rest === undefined) return;
+    this.#receive(rest);
+    socket.resume();
   }
 
   get isEnded(): boolean {
@@ -148,7 +168,8 @@ export class RawMqtt implements Disposable {
   }
 
   send(bytes: Buffer): void {
-    this.socket.write(bytes);
+    const isFramed = this.#frames !== undefined;
+    this.socket.write(isFramed ? clientFrame({ opcode: opcode.binary, payload: bytes }) : bytes);
   }
 
   async connect(connect: Partial<Omit<ConnectBytes, 'version'>> = {}): Promise<Connack> {
@@ -269,7 +290,18 @@ export class RawMqtt implements Disposable {
   }
 
   #receive(chunk: Buffer): void {
-    for (const packet of this.#reader.push(chunk)) this.#arrived(packet);
+    if (this.#frames === undefined) {
+      for (const packet of this.#reader.push(chunk)) this.#arrived(packet);
+      return;
+    }
+    for (const frame of this.#frames.push(chunk)) {
+      if (frame.opcode === opcode.binary) {
+        for (const packet of this.#reader.push(frame.payload)) this.#arrived(packet);
+      } else if (frame.opcode === opcode.close) {
+        this.#closeCode = frame.payload.length < 2 ? 1005 : frame.payload.readUInt16BE();
+        this.socket.end(clientFrame(frame));
+      }
+    }
   }
 
   #arrived(packet: RawPacket): void {
@@ -302,9 +334,9 @@ function endedError({ disconnect, error }: Ending): Error {
 }
 
 /** tls.connect hands what it does not know itself to net.connect; its types leave `localAddress` out. */
-type TlsOptions = ConnectionOptions & Pick<TcpNetConnectOpts, 'localAddress'>;
+export type TlsOptions = ConnectionOptions & Pick<TcpNetConnectOpts, 'localAddress'>;
 
-function tlsOptionsOf(options: RawOptions): TlsOptions {
+export function tlsOptionsOf(options: RawOptions): TlsOptions {
   const { identity, minVersion, maxVersion, ciphers, session } = options;
   const ca = options.ca ?? identity?.ca;
   return {

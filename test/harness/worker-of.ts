@@ -3,13 +3,17 @@
  * on each worker opens connections until every worker has one.
  */
 import type { Gateway } from './gateway.ts';
-import type { RawMqtt } from './raw-mqtt.ts';
+
+/** A connection, by the address of the client's end as the gateway logs it. */
+interface Client extends Disposable {
+  readonly address: string;
+}
 
 /** The chance to miss one of two workers so many times in a row is 1 in 2⁶⁴. */
 const mostTries = 64;
 
-/** Pid of the worker that accepted or refused the CONNECT of this client. */
-export async function workerOf(gateway: Gateway, client: RawMqtt): Promise<number> {
+/** Pid of the worker that let this client in, or has refused it in an answer. */
+export async function workerOf(gateway: Gateway, client: Client): Promise<number> {
   const line = await gateway.log.logged((entry) => entry.get('remote') === client.address);
   return Number(line.get('pid'));
 }
@@ -18,7 +22,7 @@ export async function workerOf(gateway: Gateway, client: RawMqtt): Promise<numbe
  * Calls `open`, which connects and returns the client with the answer, until each of `workers` has given one; then
  * returns worker → client. Clients that came to a worker again are closed.
  */
-export async function onEachWorker<T extends { readonly client: RawMqtt }>(
+export async function onEachWorker<T extends { readonly client: Client }>(
   gateway: Gateway,
   workers: readonly number[],
   open: () => Promise<T>,

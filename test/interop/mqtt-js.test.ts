@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { connectAsync } from 'mqtt';
 import type { IClientOptions, IPublishPacket, MqttClient } from 'mqtt';
 import type { Identity } from '../harness/gateway.ts';
+import { mqttJsLimitMs as limitMs, mqttJsOptions } from '../harness/mqtt-js.ts';
 import { sharedGateway } from '../harness/shared-gateway.ts';
 import { within } from '../harness/waiting.ts';
 
@@ -13,7 +14,6 @@ const [d1, d2] = await gateway.devices('d1', 'd2');
 assert.ok(d1 !== undefined && d2 !== undefined);
 const be = await gateway.service('be', 'backend');
 
-const limitMs = 15_000;
 const byVersion = { 'MQTT 5': 5, 'MQTT 3.1.1': 4 } as const;
 
 interface Client extends AsyncDisposable {
@@ -30,12 +30,8 @@ interface ReceivedMessage {
 async function connect(identity: Identity, options: IClientOptions): Promise<Client> {
   const mqtt = await connectAsync('mqtts://localhost', {
     port,
-    ca: readFileSync(identity.ca),
-    cert: readFileSync(identity.crt),
-    key: readFileSync(identity.key),
+    ...mqttJsOptions(identity),
     clientId: `js-${identity.id}`,
-    reconnectPeriod: 0,
-    connectTimeout: limitMs,
     ...options,
   });
   const messages: ReceivedMessage[] = [];
@@ -149,20 +145,53 @@ test('MQTT 5: a forbidden publish is refused with its reason code', async () => 
   });
 });
 
-test('MQTT 5: a topic alias is not used, because none was offered', async () => {
-  await using backend = await connect(be, { protocolVersion: 5 });
+test('MQTT 5: topic aliases are taken as MQTT.js sets them, and set as it takes them', async () => {
+  await using backend = await connect(be, {
+    protocolVersion: 5,
+    properties: { topicAliasMaximum: 4 },
+  });
   await using device = await connect(d1, {
     protocolVersion: 5,
     autoUseTopicAlias: true,
     autoAssignTopicAlias: true,
   });
-  await backend.mqtt.subscribeAsync('devices/d1/status', { qos: 1 });
-  for (const payload of ['1', '2', '3']) {
-    await device.mqtt.publishAsync('devices/d1/status', payload, { qos: 1 });
-  }
-  await message(backend, 3);
+  const sentTopics: string[] = [];
+  device.mqtt.on('packetsend', (packet) => {
+    if (packet.cmd === 'publish') sentTopics.push(String(packet.topic));
+  });
+  await backend.mqtt.subscribeAsync(['devices/d1/status', 'devices/d1/diagnostics'], { qos: 1 });
+  const topics = ['devices/d1/status', 'devices/d1/diagnostics'];
+  const sent = Array.from({ length: 8 }, (_, n) => [topics[n % 2] ?? '', `${n}`] as const);
+  for (const [topic, payload] of sent) await device.mqtt.publishAsync(topic, payload, { qos: 1 });
+  await message(backend, sent.length);
   assert.deepEqual(
-    backend.messages.map(({ payload }) => payload),
-    ['1', '2', '3'],
+    backend.messages.map(({ topic, payload }) => [topic, payload]),
+    sent,
   );
+  assert.ok(sentTopics.includes(''), 'MQTT.js used no alias');
+  const aliases = backend.messages.map(({ packet }) => packet.properties?.topicAlias);
+  assert.deepEqual(aliases, [undefined, undefined, 1, 2, 1, 2, 1, 2]);
+});
+
+test('MQTT 5: overlapping subscriptions bring one message with the identifiers of all', async () => {
+  await using backend = await connect(be, { protocolVersion: 5 });
+  await using device = await connect(d1, { protocolVersion: 5 });
+  for (const [filter, subscriptionIdentifier] of [
+    ['devices/+/status', 1],
+    ['devices/d1/status', 200_000],
+    ['$share/group/devices/+/diagnostics', 3],
+  ] as const) {
+    await backend.mqtt.subscribeAsync(filter, { qos: 1, properties: { subscriptionIdentifier } });
+  }
+  await device.mqtt.publishAsync('devices/d1/status', 'both', { qos: 1 });
+  await device.mqtt.publishAsync('devices/d1/diagnostics', 'shared', { qos: 1 });
+  await message(backend, 2);
+  const seen = backend.messages.map(({ payload, packet }) => [
+    payload,
+    [packet.properties?.subscriptionIdentifier].flat().toSorted((a = 0, b = 0) => a - b),
+  ]);
+  assert.deepEqual(seen, [
+    ['both', [1, 200_000]],
+    ['shared', [3]],
+  ]);
 });

@@ -17,6 +17,7 @@ const reading = {
 
 const { gateway, connect } = await sharedGateway({
   config: [
+    'limits: { connectsPerMinute: 100000 }',
     'routes:',
     '  telemetry: { schema: reading.json, rate: [] }',
     '  all: { match: devices/+/diagnostics, schema: anything.json }',

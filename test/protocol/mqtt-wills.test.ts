@@ -9,7 +9,7 @@ import type { ConnectBytes, WillBytes } from '../harness/mqtt-bytes.ts';
 import { valuesOf } from '../harness/mqtt-properties.ts';
 import type { RawMqtt } from '../harness/raw-mqtt.ts';
 import { sharedGateway } from '../harness/shared-gateway.ts';
-import { within } from '../harness/waiting.ts';
+import { until, within } from '../harness/waiting.ts';
 
 const routes = [
   'routes:',
@@ -279,6 +279,7 @@ for (const action of ['suspend', 'quarantine', 'revoke']) {
         since,
       ).length;
     assert.deepEqual(await seenUntilNow(watching), []);
+    await until('both refusals in the log', 30_000, () => refused() >= 2);
     assert.equal(refused(), 2);
     using later = await watcher();
     assert.deepEqual(await seenUntilNow(later), []);

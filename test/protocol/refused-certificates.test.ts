@@ -7,6 +7,10 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { startGateway } from '../harness/gateway.ts';
 import type { Identity } from '../harness/gateway.ts';
+import { problemCode } from '../harness/https-answer.ts';
+import { HttpsDevice } from '../harness/https-device.ts';
+import { RawHttps } from '../harness/https-raw.ts';
+import { requestText } from '../harness/https-text.ts';
 import {
   clientExtensions,
   issueLeaf,
@@ -194,11 +198,13 @@ const unauthenticated: readonly Refusal[] = [
   },
 ];
 
-test('the flawless certificate of the same making is let in, in both versions', async () => {
+test('the flawless certificate of the same making is let in, in both versions and over HTTPS', async () => {
   for (const version of [4, 5] as const) {
     using client = await RawMqtt.open({ port, identity: d1Leaf({}), version });
     assert.equal((await client.connect({ clientId: 'honest' })).code, 0);
   }
+  using device = HttpsDevice.of(gateway, d1Leaf({}));
+  assert.equal((await device.post('telemetry', '{}')).status, 202);
 });
 
 for (const { what, identity, detail } of unauthenticated) {
@@ -215,6 +221,16 @@ for (const { what, identity, detail } of unauthenticated) {
       assert.equal(line.get('code'), 'unauthenticated');
       assert.match(String(line.get('detail')), detail);
     }
+    using raw = await RawHttps.open({ port: gateway.httpsPort, identity, ca });
+    raw.send(requestText('GET', '/api/v1/time'));
+    const answers = await raw.answersUntilClose();
+    assert.deepEqual(
+      answers.map((answer) => [answer.status, problemCode(answer)]),
+      [[401, 'unauthenticated']],
+    );
+    const line = await gateway.log.logged((entry) => entry.get('remote') === raw.address);
+    assert.equal(line.get('code'), 'unauthenticated');
+    assert.match(String(line.get('detail')), detail);
   });
 }
 

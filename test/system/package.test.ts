@@ -80,6 +80,15 @@ describe('the package, installed in an empty folder', () => {
     );
   });
 
+  test('contains nothing that only tests stand on', () => {
+    const supports =
+      /\/(?:fake-[^/]+|memory-[^/]+|[^/]*test-support|[^/]+-contract|session-world|peering-group)\.js$/;
+    assert.deepEqual(
+      files.filter((file) => supports.test(file)),
+      [],
+    );
+  });
+
   test('contains the entry points of all processes', () => {
     for (const name of ['cli', 'control', 'worker']) {
       assert.ok(files.includes(`package/dist/${name}/main.js`), `dist/${name}/main.js`);

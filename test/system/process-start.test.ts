@@ -120,10 +120,10 @@ test('does not start on a port that somebody else has, and says which', async ()
 });
 
 test('a listener of a later version is named in the log and does not listen', async () => {
-  await using gateway = await startGateway({ listener: 'https: { host: 127.0.0.1, port: 0 }' });
+  await using gateway = await startGateway({ listener: 'amqps: { host: 127.0.0.1, port: 0 }' });
   await gateway.log.logged(
-    (line) => line.get('listener') === 'https' && line.get('level') === 'warn',
+    (line) => line.get('listener') === 'amqps' && line.get('level') === 'warn',
   );
-  assert.deepEqual(Object.keys(gateway.run().listeners).toSorted(), ['admin', 'mqtts']);
+  assert.deepEqual(Object.keys(gateway.run().listeners).toSorted(), ['admin', 'https', 'mqtts']);
   await gateway.stop();
 });

@@ -5,7 +5,7 @@ import { startGateway } from '../harness/gateway.ts';
 import type { Gateway, Identity } from '../harness/gateway.ts';
 import { allGone } from '../harness/processes.ts';
 import { RawMqtt } from '../harness/raw-mqtt.ts';
-import { until } from '../harness/waiting.ts';
+import { runningMs, until } from '../harness/waiting.ts';
 
 /** The device below publishes as fast as it is answered. */
 const drainConfig =
@@ -32,9 +32,9 @@ test('SIGTERM tells every session 0x8B, ends within the drain time and leaves no
   ];
   // A connection that has not said CONNECT yet must not hold the end up.
   using silent = await RawMqtt.open({ port: gateway.mqttsPort, identity: d1 });
-  const started = performance.now();
+  const started = runningMs();
   await gateway.stop();
-  assert.ok(performance.now() - started < 8_000);
+  assert.ok(runningMs() - started < 8_000);
   for (const client of clients) {
     assert.equal((await client.ended).disconnect, client.version === 5 ? 0x8b : undefined);
   }
@@ -78,7 +78,7 @@ for (const how of ['SIGUSR2', 'reload --processes'] as const) {
     assert.deepEqual(await backend.subscribe('devices/d1/status'), [1]);
     const { payload } = await backend.message(({ topic }) => topic === 'devices/d1/status');
     assert.ok(Number(payload) >= acknowledged, `${payload} is older than ${acknowledged}`);
-    await until('control is back', 10_000, async () => (await gateway.cli('status')).code === 0);
+    await until('control is back', 30_000, async () => (await gateway.cli('status')).code === 0);
     assert.equal(gateway.processes().workers.length, 2);
     // Nothing went wrong, so nothing is logged as if it had.
     const errors = gateway.log.lines((line) => line.get('level') === 'error', since);
@@ -106,7 +106,7 @@ class Reconnecting {
 
   /** @throws what ended it, if it has ended. */
   async hasAcknowledged(count: number): Promise<void> {
-    const reached = until(`acknowledgement ${count}`, 20_000, () => this.acknowledged >= count);
+    const reached = until(`acknowledgement ${count}`, 60_000, () => this.acknowledged >= count);
     await Promise.race([reached, this.#done]);
     assert.ok(this.acknowledged >= count);
   }
@@ -119,7 +119,7 @@ class Reconnecting {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      using client = await until('a connection', 20_000, () => this.#connect());
+      using client = await until('a connection', 60_000, () => this.#connect());
       this.connections += 1;
       await this.#publish(client);
     }

@@ -11,10 +11,13 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/common/base/clock.ts';
 import { LmdbEnvironment } from '../../src/worker/store/lmdb-environment.ts';
+import { Openings } from '../harness/openings.ts';
 import { within } from '../harness/waiting.ts';
 
 const child = new URL('../harness/store-child.ts', import.meta.url).pathname;
 const root = process.getuid?.() === 0;
+/** Each is a chance that somebody dies at the worst moment. */
+const kills = 30;
 /** nobody */
 const otherUser = 65_534;
 
@@ -35,7 +38,10 @@ interface Running {
 function start(t: TestContext, args: readonly string[], cwd: string): Running {
   return follow(
     t,
-    spawn(process.execPath, [child, ...args], { cwd, stdio: ['ignore', 'pipe', 'inherit'] }),
+    spawn(process.execPath, [child, ...args], {
+      cwd,
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    }),
   );
 }
 
@@ -59,7 +65,7 @@ function follow(t: TestContext, started: ChildProcess): Running {
         waiting.push(look);
         look();
       }),
-      20_000,
+      60_000,
       `${count} lines`,
     );
   return { process: started, lines, ended, said };
@@ -69,12 +75,27 @@ function open(directory: string): LmdbEnvironment {
   return LmdbEnvironment.open({ directory, names: ['s'], clock: systemClock });
 }
 
-test('kill -9 of several writers loses nothing that was acknowledged', async (t) => {
+test('kill -9 of one writer after the other, while others write, loses nothing that was acknowledged', async (t) => {
   const folder = scratch(t);
   const directory = join(folder, 'store');
   const survivor = open(directory);
-  const writers = [0, 1, 2].map(() => start(t, ['acknowledge', directory], folder));
-  await Promise.all(writers.map((writer) => writer.said(200)));
+  const openings = new Openings();
+  const startWriter = (): Running => {
+    const writer = start(t, ['acknowledge', directory], folder);
+    void openings.next(writer.process);
+    return writer;
+  };
+  const writers = [0, 1, 2].map(startWriter);
+  await Promise.all(writers.map((writer) => writer.said(50)));
+  for (let i = 0; i < kills; i += 1) {
+    const successor = startWriter();
+    writers.push(successor);
+    await successor.said(50);
+    const victim = writers[i];
+    // One that has ended by itself could not go on writing.
+    assert.equal(victim?.process.exitCode, null);
+    victim.process.kill('SIGKILL');
+  }
   for (const writer of writers) writer.process.kill('SIGKILL');
   await Promise.all(writers.map((writer) => writer.ended));
   const check = async (environment: LmdbEnvironment): Promise<void> => {
@@ -96,13 +117,26 @@ test('a process that is killed with the write lock in its hands does not block t
   const survivor = open(directory);
   await survivor.store('s').commit([], [{ key: 'a', value: Buffer.from('1') }], 'flushed');
   const victim = start(t, ['die-in-transaction', directory], folder);
-  await within(victim.ended, 20_000, 'the end of the victim');
+  await within(victim.ended, 60_000, 'the end of the victim');
   assert.deepEqual(victim.lines, ['in the transaction']);
   assert.equal(victim.process.signalCode, 'SIGKILL');
   const write = survivor.store('s').commit([], [{ key: 'b', value: Buffer.from('2') }], 'flushed');
   assert.equal(await within(write, 5_000, 'a write after the death of the lock’s holder'), true);
   assert.equal((await survivor.store('s').get('a'))?.value.toString(), '1');
   await survivor.close();
+});
+
+test('a disk that fails between a transaction and what makes it valid is the end of the process', async (t) => {
+  const folder = scratch(t);
+  const directory = join(folder, 'store');
+  const victim = start(t, ['lose-the-disk', directory], folder);
+  await within(victim.ended, 60_000, 'the end of the victim');
+  assert.deepEqual(victim.lines, ['before written', 'while it fails io', 'after io']);
+  assert.equal(victim.process.exitCode, 1);
+  const successor = open(directory);
+  await successor.store('s').commit([], [{ key: 'a', value: Buffer.from('1') }], 'flushed');
+  assert.equal((await successor.store('s').get('a'))?.value.toString(), '1');
+  await successor.close();
 });
 
 test('opened and used by a process that was root, in a folder below one that it may no longer enter', async (t) => {
@@ -115,9 +149,9 @@ test('opened and used by a process that was root, in a folder below one that it 
   if (root) chownSync(worker, user, user);
   const args = ['as-another-user', 'store', ...(root ? [`${user}`] : [])];
   const first = start(t, args, worker);
-  await within(first.ended, 20_000, 'the first worker');
+  await within(first.ended, 60_000, 'the first worker');
   const second = start(t, args, worker);
-  await within(second.ended, 20_000, 'the second worker');
+  await within(second.ended, 60_000, 'the second worker');
   for (const { lines, process: ended } of [first, second]) {
     assert.equal(ended.exitCode, 0);
     assert.equal(lines[0], 'by another user');
@@ -142,7 +176,7 @@ test('a disk that is full refuses a write with io, and the process goes on readi
     t,
     spawn('/bin/sh', args, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] }),
   );
-  await within(full.ended, 20_000, 'the end of the writer');
+  await within(full.ended, 60_000, 'the end of the writer');
   assert.deepEqual(full.lines, [
     'before written',
     'big io',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { provideSystemPackages } from '../../scripts/system-packages.ts';
+import { benchPackages, provideSystemPackages } from '../../scripts/system-packages.ts';
 
 /** A machine with everything but `missing`; `apt-get install` brings what `arrives`. */
 function machine(options: {
@@ -39,6 +39,17 @@ describe('system packages', () => {
       'apt-get -q update',
       'apt-get -q install -y --no-install-recommends mosquitto mosquitto-clients',
       'systemctl disable --now mosquitto.service',
+    ]);
+  });
+
+  test('the benchmarks have a list of their own, and leave no server running either', () => {
+    const cjson = benchPackages.find(({ name }) => name === 'lua-cjson')?.program ?? '';
+    const host = machine({ missing: ['nginx', cjson], arrives: ['nginx', cjson], isRoot: true });
+    assert.equal(provideSystemPackages(host, benchPackages), undefined);
+    assert.deepEqual(host.commands, [
+      'apt-get -q update',
+      'apt-get -q install -y --no-install-recommends nginx-light lua-cjson',
+      'systemctl disable --now nginx.service',
     ]);
   });
 

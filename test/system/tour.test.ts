@@ -37,7 +37,7 @@ test('run.json says who is ready and where it listens', () => {
     run.workers.toSorted((a, b) => a - b),
     gateway.processes().workers.toSorted((a, b) => a - b),
   );
-  assert.deepEqual(Object.keys(run.listeners).toSorted(), ['admin', 'mqtts']);
+  assert.deepEqual(Object.keys(run.listeners).toSorted(), ['admin', 'https', 'mqtts']);
   for (const { host, port: listening } of Object.values(run.listeners)) {
     assert.equal(host, '127.0.0.1');
     assert.ok(listening > 0);

@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
-import { SallyportError } from '../../common/base/errors.ts';
-import { printable } from '../../common/base/principal.ts';
 import type { AuditLine } from '../../control/admin/ports.ts';
 import type { Run } from '../action.ts';
 import { Gateway } from '../gateway.ts';
 import { print } from '../print.ts';
 import { formatTable } from '../table.ts';
+import { wholeNumber } from '../whole-number.ts';
 
 interface ShowOptions {
   readonly after: string;
@@ -39,11 +38,6 @@ async function collect(gateway: Gateway, after: number, limit: number): Promise<
     lines.push(...page);
   }
   return lines;
-}
-
-function wholeNumber(option: string, text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw new SallyportError('usage', `${option} "${printable(text)}" is no whole number`);
 }
 
 function auditText(lines: readonly AuditLine[]): string {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CaView } from '../../control/admin/ports.ts';
+import type { CaCertificateView, CaView } from '../../control/admin/ports.ts';
 import type { Run } from '../action.ts';
 import { Gateway } from '../gateway.ts';
 import { print } from '../print.ts';
@@ -19,13 +19,17 @@ export function addCaShow(group: Command, run: Run): void {
 }
 
 function caText(view: CaView): string {
-  const rows = (['root', 'issuing', 'server'] as const).map((name) => {
-    const { subject, serial, notAfter, sha256 } = view[name];
-    return [name, subject, serial, formatTime(notAfter), sha256];
-  });
+  const row = (
+    name: string,
+    { subject, serial, notAfter, sha256 }: CaCertificateView,
+  ): string[] => [name, subject, serial, formatTime(notAfter), sha256];
+  const rows = [
+    ...(['root', 'issuing', 'server'] as const).map((name) => row(name, view[name])),
+    ...view.older.map((certificate) => row('older', certificate)),
+  ];
   const table = formatTable(['', 'SUBJECT', 'SERIAL', 'UNTIL', 'SHA-256'], rows);
   const where = view.rootKeyHere
-    ? 'The root key is on this machine, sealed. "ca export-root FILE" takes it away.'
+    ? 'The root key is here, sealed on the disk or in the token of ca.pkcs11. "ca export-root FILE" takes it from the disk.'
     : 'The root key is not on this machine.';
   return `${table}\n${where}\n\n${view.root.pem}`;
 }

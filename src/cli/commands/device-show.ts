@@ -2,13 +2,14 @@ import type { Command } from 'commander';
 import type { PrincipalView } from '../../control/admin/ports.ts';
 import type { Run } from '../action.ts';
 import { Gateway } from '../gateway.ts';
+import { keyTable } from '../key-table.ts';
 import { print } from '../print.ts';
 import { formatFields, formatTable, formatTime } from '../table.ts';
 
 export function addDeviceShow(group: Command, run: Run): void {
   group
     .command('show')
-    .description('show one device and its certificates')
+    .description('show one device, its certificates and its keys')
     .argument('<id>')
     .action((id: string) =>
       run(async (context) => {
@@ -28,6 +29,14 @@ function deviceText(view: PrincipalView): string {
     ['vouched for by', view.anchor],
     ['created', formatTime(view.createdAt)],
     ['last seen', formatTime(view.seenAt)],
+    ...(view.clone === undefined
+      ? []
+      : [
+          [
+            'suspected clone',
+            `${formatTime(view.clone.at)} from ${view.clone.addresses.join(' and ')}`,
+          ] as const,
+        ]),
   ]);
   const certificates = formatTable(
     ['SERIAL', 'FROM', 'UNTIL', 'REVOKED'],
@@ -38,5 +47,6 @@ function deviceText(view: PrincipalView): string {
       formatTime(certificate.revokedAt),
     ]),
   );
-  return `${fields}\n${certificates}`;
+  const keys = view.keys.length === 0 ? '' : `\n${keyTable(view.keys)}`;
+  return `${fields}\n${certificates}${keys}`;
 }

@@ -4,7 +4,7 @@ import type { DenyCode } from '../../common/base/errors.ts';
 import { parsePrincipalName, printable } from '../../common/base/principal.ts';
 import type { PrincipalName, Standing } from '../../common/base/principal.ts';
 import type { Rule } from '../../worker/policy/access-rules.ts';
-import type { ExplainedRoute } from '../../worker/policy/explain.ts';
+import type { ExplainedProxied, ExplainedRoute } from '../../worker/policy/explain.ts';
 import type { Run } from '../action.ts';
 import type { CommandContext } from '../context.ts';
 import { Gateway } from '../gateway.ts';
@@ -13,7 +13,7 @@ import { print } from '../print.ts';
 import { formatRates } from '../rates.ts';
 import { formatFields } from '../table.ts';
 
-const actions = ['publish', 'subscribe'] as const;
+const actions = ['publish', 'subscribe', 'request'] as const;
 type Action = (typeof actions)[number];
 
 interface TestOptions {
@@ -36,14 +36,18 @@ interface Answer {
   readonly rule?: Rule;
   /** What else a message on this topic has to pass. */
   readonly routes: readonly ExplainedRoute[];
+  /** Of a request: the path that is judged and sent on. */
+  readonly path?: string;
+  /** Of a request: the route that it belongs to. */
+  readonly route?: ExplainedProxied;
 }
 
 export function addPolicyTest(group: Command, run: Run): void {
   group
     .command('test')
     .description('say whether a principal may do something, and which rule decides')
-    .argument('<action>', actions.join(' or '))
-    .argument('<resource>', 'topic, or topic filter to subscribe to')
+    .argument('<action>', 'publish, subscribe or request')
+    .argument('<resource>', "topic, topic filter to subscribe to, or 'METHOD /path' of a request")
     .requiredOption('--as <principal>', 'device/ID, service/NAME or operator/NAME')
     .option('--role <role>', 'role to try; without it the one that the principal has')
     .option('--config <file>', 'judge by this configuration, without a gateway')
@@ -85,7 +89,21 @@ async function decide(
     const because = `the standing of ${name} is ${known.standing}, which is judged before any rule`;
     return { ...question, allowed: false, code: 'standing', because, routes: [] };
   }
-  const { explain } = await import('../../worker/policy/explain.ts');
+  const { explain, explainRequest } = await import('../../worker/policy/explain.ts');
+  if (action === 'request') {
+    const [method, target] = requestOf(resource);
+    const told = explainRequest({ document }, { kind, id, role }, method, target);
+    return {
+      ...question,
+      allowed: told.allowed,
+      ...(told.code === undefined ? {} : { code: told.code }),
+      because: told.because,
+      ...(told.rule === undefined ? {} : { rule: told.rule }),
+      ...(told.path === undefined ? {} : { path: told.path }),
+      ...(told.route === undefined ? {} : { route: told.route }),
+      routes: [],
+    };
+  }
   const told = explain({ document }, { kind, id, role }, action, resource);
   return {
     ...question,
@@ -95,6 +113,14 @@ async function decide(
     ...(told.rule === undefined ? {} : { rule: told.rule }),
     routes: told.routes,
   };
+}
+
+function requestOf(text: string): readonly [method: string, target: string] {
+  const [, method, target] = /^([A-Z]+) (\S+)$/u.exec(text) ?? [];
+  if (method !== undefined && target !== undefined) return [method, target];
+  throw new SallyportError('usage', `"${printable(text)}" is no request`, {
+    hint: "write a method and a path, like 'GET /backend/x'",
+  });
 }
 
 /** Undefined for a principal that has not been enrolled: what it could do if it were is worth an answer too. */
@@ -119,16 +145,25 @@ function defaultRole(name: PrincipalName): string {
   });
 }
 
-function answerText({ allowed, code, because, role, routes }: Answer): string {
+function answerText({ allowed, code, because, role, routes, path, route }: Answer): string {
   return formatFields([
     ['answer', allowed ? 'allow' : `deny (${code ?? 'forbidden'})`],
     ['because', because],
     ['role', role],
-    ...routes.map((route) => [`route ${route.name}`, routeText(route)] as const),
+    ...routes.map((each) => [`route ${each.name}`, routeText(each)] as const),
+    ...(path === undefined ? [] : [['path', path] as const]),
+    ...(route === undefined ? [] : [[`route ${route.name}`, proxiedText(route)] as const]),
   ]);
 }
 
 function routeText({ rate, payloadBytes, schema }: ExplainedRoute): string {
   const payload = schema ? 'payload checked against its schema' : 'any payload';
   return `${formatRates(rate)}, ${payload}, at most ${payloadBytes} bytes`;
+}
+
+function proxiedText(route: ExplainedProxied): string {
+  const { path, authenticate, signed, rate, bodyBytes, schema } = route;
+  const body = `${schema ? 'body checked against its schema' : 'any body'}, at most ${bodyBytes} bytes`;
+  const proof = `by ${authenticate.join(' or ')}${signed ? ', signed' : ''}`;
+  return `${path}: ${proof}; ${formatRates(rate)}, ${body}`;
 }

@@ -75,3 +75,9 @@ export function errorCodeOf(thrown: unknown): ErrorCode {
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
+
+/** For a function that hands on the promise of somebody else, which `async` would wrap: what was thrown before. */
+export function rejection(thrown: unknown): Promise<never> {
+  const error = thrown instanceof Error ? thrown : new SallyportError('internal', String(thrown));
+  return Promise.reject(error);
+}

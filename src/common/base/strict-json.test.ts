@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from './property-test-support.ts';
 import { maxJsonDepth, parseStrictJson, parseStrictJsonText } from './strict-json.ts';
 
 test('reads what JSON.parse reads', () => {

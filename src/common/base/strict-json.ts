@@ -45,7 +45,7 @@ const notJson = new SallyportError('malformed', 'not JSON');
  * Made with a constructor whose prototype is empty: no inherited names, yet V8 keeps such objects in fast mode, which
  * it does not for Object.create(null).
  */
-const EmptyObject = function EmptyObject() {} as unknown as new () => JsonObject; // called with `new` only
+export const EmptyObject = function EmptyObject() {} as unknown as new () => JsonObject; // called with `new` only
 EmptyObject.prototype = Object.create(null) as JsonObject; // typed `any` by the library
 
 class Reader {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from './property-test-support.ts';
 import { covers, filterProblem, matches, overlaps, topicProblem } from './topic-filter.ts';
 
 const topicLevels = ['a', 'b', '', '$x'];

@@ -11,8 +11,9 @@ export const builtInRoles: Readonly<Record<string, RoleDocument>> = {
         'devices/${id}/command_responses',
       ],
       subscribe: ['devices/${id}/commands/#'],
+      request: [],
     },
-    deny: { publish: [], subscribe: [] },
+    deny: { publish: [], subscribe: [], request: [] },
   },
   backend: {
     allow: {
@@ -23,7 +24,8 @@ export const builtInRoles: Readonly<Record<string, RoleDocument>> = {
         'devices/+/diagnostics',
         'devices/+/command_responses',
       ],
+      request: [],
     },
-    deny: { publish: [], subscribe: [] },
+    deny: { publish: [], subscribe: [], request: [] },
   },
 };

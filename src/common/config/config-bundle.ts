@@ -9,4 +9,9 @@ export interface ConfigBundle {
   readonly configText: string;
   /** Path as written in the configuration → contents. */
   readonly files: Readonly<Record<string, string>>;
+  /**
+   * Where the configuration names a secret that workers need (`routes.telemetry.to.0.key`) → the secret. In memory
+   * only. Not there when the configuration is read only to be checked.
+   */
+  readonly secrets?: Readonly<Record<string, string>>;
 }

@@ -1,7 +1,7 @@
 /** docs/configuration.md, made from the schema. */
 import { stringify } from 'yaml';
 import { configSchema } from './config-schema.ts';
-import type { ConfigNode } from './config-schema.ts';
+import type { ConfigNode } from './config-node.ts';
 import { maxWorkers } from './config.ts';
 import { maxPatternLength, maxWays } from './safe-pattern.ts';
 import { maxSchemaBytes, schemaFormats } from './schema-safety.ts';
@@ -47,7 +47,8 @@ what devices send, so what could be made slow is refused when it is loaded:
 - a keyword that is not known is an error.
 
 A payload under a schema is strict JSON: UTF-8 without a byte order mark, nested 32 deep at most, no duplicate keys, no number
-beyond a double, no half surrogate pair. \`default\` changes nothing in it: it is passed on as it was sent.
+beyond a double, no half surrogate pair. One that says it is CBOR (\`application/cbor\`, \`…+cbor\`) is held to the same, as far as
+JSON has a word for it: [schemas.md](schemas.md). \`default\` changes nothing in it: it is passed on as it was sent.
 `;
 
 function section(key: string, node: ConfigNode): string {

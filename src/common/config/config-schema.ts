@@ -1,57 +1,20 @@
 /**
  * The whole configuration as one JSON Schema: what is accepted, what each key is for, and what it is when it is not
  * there. Validation, defaults, `sallyport init` and docs/configuration.md all come from here.
- *
- * Besides the standard's keywords it uses four of its own: `kind` (a text of units.ts), `onlyFalse` (of true and
- * false, only false), `notYet` (accepted only as an address that is not used, or as an empty mapping, or not at all, with the reason) and
- * `example` (a value for the documentation).
  */
+import { caKeyKinds } from '../base/key-kinds.ts';
+import { groups } from '../base/tls-profile.ts';
 import { builtInRoles } from './built-in-roles.ts';
-import { maxWorkers } from './config.ts';
-import type { TextKind } from './units.ts';
-
-export interface ConfigNode {
-  readonly description?: string;
-  readonly default?: unknown;
-  readonly type?: string | readonly string[];
-  readonly enum?: readonly unknown[];
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly minItems?: number;
-  readonly maxItems?: number;
-  readonly minProperties?: number;
-  readonly maxProperties?: number;
-  readonly maxLength?: number;
-  readonly required?: readonly string[];
-  readonly properties?: Readonly<Record<string, ConfigNode>>;
-  readonly additionalProperties?: false | ConfigNode;
-  readonly propertyNames?: ConfigNode;
-  readonly items?: ConfigNode;
-  readonly kind?: TextKind;
-  readonly onlyFalse?: true;
-  readonly notYet?: { readonly accepts: 'listener' | 'empty' | 'nothing'; readonly reason: string };
-  readonly example?: unknown;
-}
-
-function count(description: string, value: number, minimum: number, maximum: number): ConfigNode {
-  return { type: 'integer', description, default: value, minimum, maximum };
-}
-
-function size(description: string, value: string): ConfigNode {
-  return { type: 'string', kind: 'size', description, default: value };
-}
-
-function duration(description: string, value: string): ConfigNode {
-  return { type: 'string', kind: 'duration', description, default: value };
-}
-
-function mapping(
-  description: string,
-  properties: Readonly<Record<string, ConfigNode>>,
-  more: ConfigNode = {},
-): ConfigNode {
-  return { type: 'object', description, properties, additionalProperties: false, ...more };
-}
+import { caStatus } from './ca-status-schema.ts';
+import { count, duration, mapping, secret, size } from './config-node.ts';
+import type { ConfigNode } from './config-node.ts';
+import { maxWorkers, staleRules } from './config.ts';
+import { enrolment } from './enrolment-schema.ts';
+import { limits, rates } from './limits-schema.ts';
+import { cloneRules } from './policy-document.ts';
+import { pkcs11 } from './pkcs11-schema.ts';
+import { route } from './route-schema.ts';
+import { tokens } from './tokens-schema.ts';
 
 function later(description: string, reason: string): ConfigNode {
   return { type: 'object', description, default: {}, notYet: { accepts: 'empty', reason } };
@@ -64,15 +27,50 @@ const port: ConfigNode = {
   description: 'Port; 0 = any free port.',
 };
 
-function listener(description: string, host: string, number: number): ConfigNode {
+/** Of the listeners for devices. */
+const proxy: Readonly<Record<string, ConfigNode>> = {
+  proxy: {
+    type: 'array',
+    maxItems: 64,
+    default: [],
+    items: { type: 'string', kind: 'network' },
+    description:
+      'Networks of the load balancers before it. Connections from these, and from these only, begin with a PROXY protocol header, version 2, whose source address then counts for limits and logs; without one they are closed.',
+    example: ['10.0.8.0/28'],
+  },
+};
+
+const origins: ConfigNode = {
+  type: 'array',
+  maxItems: 64,
+  default: [],
+  items: { type: 'string', kind: 'origin' },
+  description:
+    'Web pages that may open MQTT over WebSocket, besides those that came from `serverNames` over https. Keeps a page of somebody else from using the certificate in a browser; clients that are no browsers send no `Origin` and need no mention.',
+  example: ['https://console.fleet.example'],
+};
+
+function listener(
+  description: string,
+  host: string,
+  number: number,
+  more: Readonly<Record<string, ConfigNode>> = {},
+): ConfigNode {
   return mapping(
     `${description} \`false\` switches it off.`,
     {
       host: { type: 'string', kind: 'host', description: 'Address to listen on.', default: host },
       port: { ...port, default: number },
+      ...more,
     },
     { type: ['object', 'boolean'], onlyFalse: true },
   );
+}
+
+/** Off unless it is written: it is a second way in. */
+function signedListener(description: string, number: number): ConfigNode {
+  const node = listener(description, '0.0.0.0', number, proxy);
+  return { ...node, default: false, example: { host: '0.0.0.0', port: number } };
 }
 
 function missingListener(description: string): ConfigNode {
@@ -85,57 +83,6 @@ function missingListener(description: string): ConfigNode {
       reason: 'write false, or the host and port that it is to have; nothing listens there yet',
     },
   };
-}
-
-const rateWindow: ConfigNode = mapping(
-  'One window.',
-  {
-    limit: { type: 'string', kind: 'rate', description: 'Steady rate: N/s, N/m, N/h or N/day.' },
-    burst: {
-      type: 'integer',
-      minimum: 0,
-      maximum: 1_000_000,
-      default: 0,
-      description: 'How many above the steady rate pass at once.',
-    },
-  },
-  { required: ['limit'] },
-);
-
-function rate(description: string, value: unknown): ConfigNode {
-  return {
-    ...rateWindow,
-    type: ['object', 'array'],
-    description,
-    items: rateWindow,
-    maxItems: 8,
-    default: value,
-  };
-}
-
-function secret(description: string, example: unknown): ConfigNode {
-  return mapping(
-    `${description} Named by exactly one of \`file\`, \`credential\` and \`environment\`.`,
-    {
-      file: {
-        type: 'string',
-        kind: 'path',
-        description: 'A file, readable by its owner only; relative to the configuration.',
-      },
-      credential: {
-        type: 'string',
-        maxLength: 255,
-        description: 'A systemd credential (`LoadCredential=`).',
-      },
-      environment: {
-        type: 'string',
-        maxLength: 255,
-        description:
-          'An environment variable that holds the path of the file (never the secret itself).',
-      },
-    },
-    { minProperties: 1, maxProperties: 1, example },
-  );
 }
 
 const filters = (description: string): ConfigNode => ({
@@ -152,6 +99,13 @@ const grants = (description: string, verb: string): ConfigNode =>
     subscribe: filters(
       `Filters it ${verb} subscribe to; a wider filter is refused, never narrowed.`,
     ),
+    request: {
+      type: 'array',
+      description: `Requests on proxied routes it ${verb} make: a method, or \`*\`, and a path as a route has it, \`GET /backend/\`.`,
+      default: [],
+      maxItems: 1_000,
+      items: { type: 'string', kind: 'role-request' },
+    },
   });
 
 const role = mapping('One role.', {
@@ -159,72 +113,41 @@ const role = mapping('One role.', {
   deny: grants('What it may not do; wins over `allow`.', 'may not'),
 });
 
-const backends =
-  'sending messages to backends is not available yet; subscribe to the topic with a service certificate';
-const proxied = 'proxied routes are not available yet';
-
-const route = mapping('One route.', {
-  match: {
-    type: 'string',
-    kind: 'topic-filter',
-    description: 'Topic filter of the messages it is about.',
-    example: 'devices/+/telemetry',
-  },
-  schema: {
-    type: 'string',
-    kind: 'path',
-    description:
-      'File with the JSON Schema (2020-12 or draft-07) of the payload, relative to the configuration.',
-    example: 'schemas/telemetry.json',
-  },
-  rate: rate('Messages per identity on this route; not there or `[]` is no limit.', []),
-  payloadBytes: {
-    type: 'string',
-    kind: 'size',
-    description: 'Bytes of one payload; without it, `limits.payloadBytes`.',
-    example: '4KiB',
-  },
-  breaker: mapping(
-    'Circuit breaker: an identity whose messages keep failing the payload checks is refused unread for a while.',
-    {
-      failures: {
-        type: 'integer',
-        minimum: 1,
-        maximum: 1_000_000,
-        description: 'Refused in a row that open it.',
-      },
-      within: {
-        type: 'string',
-        kind: 'duration',
-        description: 'Time within which they must fall.',
-      },
-      open: {
-        type: 'string',
-        kind: 'duration',
-        description: 'Time it stays open; then one message is let through to try.',
-      },
+const revocationLists = mapping(
+  'Its revocation lists (RFC 5280). Without this nobody asks whether it has revoked a certificate.',
+  {
+    from: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      items: { type: 'string', kind: 'crl-source' },
+      description:
+        'URLs, `http://` or `https://`, and files: one for each authority of the anchor that signs certificates, and each part of a list that is in parts. Nothing is ever fetched from where a certificate says, and redirects are not followed. A file is read by control, whose user must be able to; one that is new to the configuration can be read after `reload --processes`.',
     },
-    {
-      required: ['failures', 'within', 'open'],
-      example: { failures: 20, within: '10s', open: '1m' },
+    whenStale: {
+      enum: staleRules,
+      default: 'fail-closed',
+      description:
+        'What holds as long as a list is missing, or its authority was to have replaced it: `fail-closed` lets in nobody under this anchor and ends the connections that are open; `warn` serves with what was revoked last. Both are an error in the log, an audit line and `sallyport_trust_anchor_crl_current`.',
     },
-  ),
-  to: {
-    type: ['array', 'object', 'string', 'boolean'],
-    description: 'Backends.',
-    notYet: { accepts: 'nothing', reason: backends },
+    every: duration('How often the lists are fetched; before one ends, sooner.', '1h'),
+    timeout: duration(
+      'For a list to be there as a whole. Bounds what a slow server can hold.',
+      '30s',
+    ),
+    maxBytes: size(
+      'Bytes of a list. Bounds the memory of control; each revoked certificate costs control and every worker about 30 bytes.',
+      '16MiB',
+    ),
+    keepDays: count(
+      'Days for which a certificate stays revoked here that has vanished from its list, unless it was only on hold or is known to have expired: a list may not take a revocation back (RFC 5280 section 3.3).',
+      1_095,
+      1,
+      36_500,
+    ),
   },
-  path: {
-    type: 'string',
-    description: 'Proxied path.',
-    notYet: { accepts: 'nothing', reason: proxied },
-  },
-  upstream: {
-    type: 'string',
-    description: 'Proxied upstream.',
-    notYet: { accepts: 'nothing', reason: proxied },
-  },
-});
+  { required: ['from'] },
+);
 
 const trustAnchor = mapping(
   'One certificate authority.',
@@ -269,142 +192,12 @@ const trustAnchor = mapping(
       description:
         '`auto` registers an id when it first connects; `known` refuses ids that are not registered.',
     },
+    crl: revocationLists,
   },
   { required: ['name', 'file'] },
 );
 
-const limits: Readonly<Record<string, ConfigNode>> = {
-  sessions: count(
-    'Sessions of one worker. Protects its memory and its file descriptors.',
-    20_000,
-    1,
-    1_000_000,
-  ),
-  sessionsPerIdentity: count(
-    'Sessions of one identity. Keeps one cloned certificate from filling the gateway.',
-    4,
-    1,
-    10_000,
-  ),
-  subscriptionsPerSession: count(
-    'Subscriptions of one session. Bounds memory and the work per message.',
-    50,
-    1,
-    10_000,
-  ),
-  sourceConnectionsPerSecond: count(
-    'New TCP connections per second from one address (IPv4 /32, IPv6 /64), judged before TLS. Keeps one host from buying handshakes.',
-    500,
-    1,
-    1_000_000,
-  ),
-  sourceConnections: count(
-    'TCP connections at once from one address; large, because a fleet may share one behind NAT.',
-    10_000,
-    1,
-    1_000_000,
-  ),
-  halfOpen: count(
-    'Connections of one worker that have not authenticated yet. Bounds what strangers can hold.',
-    2_000,
-    1,
-    1_000_000,
-  ),
-  sourceHalfOpen: count(
-    'The same from one address. Keeps one host from taking all of them.',
-    500,
-    1,
-    1_000_000,
-  ),
-  handshake: duration(
-    'For a TLS handshake; slow devices need 10 s. Ends connections that say nothing.',
-    '30s',
-  ),
-  connect: duration(
-    'From the end of the handshake to a complete CONNECT. Ends sessions that never begin.',
-    '10s',
-  ),
-  connectBytes: size('Bytes of a CONNECT packet. Bounds memory before a session exists.', '64KiB'),
-  packetBytes: size(
-    'Bytes of any MQTT packet, judged from its header. Bounds memory per connection.',
-    '320KiB',
-  ),
-  payloadBytes: size('Bytes of one payload. Bounds what a message costs its receivers.', '256KiB'),
-  userProperties: count(
-    'User properties of one MQTT packet. Bounds parsing and forwarding.',
-    32,
-    0,
-    10_000,
-  ),
-  topicBytes: size('Bytes of a topic or filter. Bounds the topic tree.', '512B'),
-  topicLevels: count('Levels of a topic or filter. Bounds matching.', 16, 1, 1_000),
-  keepAlive: duration(
-    'Longest keep-alive; an MQTT 5 client that asks for more, or for none, is given this. 3.1.1 has no way to be told and keeps what it asked for. Finds dead peers.',
-    '600s',
-  ),
-  receiveMaximum: count(
-    'QoS 1 and 2 messages in flight per direction of a session. Bounds memory per session.',
-    64,
-    1,
-    65_535,
-  ),
-  outboundBytes: size('Bytes waiting for a slow reader before it is disconnected.', '1MiB'),
-  outboundMessages: count(
-    'Messages waiting for a slow reader before it is disconnected.',
-    1_000,
-    1,
-    1_000_000,
-  ),
-  retainedPerIdentity: count(
-    'Retained messages of one identity. Keeps one device from filling the store.',
-    16,
-    0,
-    1_000_000,
-  ),
-  retainedBytesPerIdentity: size('Bytes of the retained messages of one identity.', '256KiB'),
-  controlPacketsPerSecond: count(
-    'Packets other than PUBLISH from one connection. Ends a client that floods with pings.',
-    200,
-    1,
-    1_000_000,
-  ),
-  stalled: duration(
-    'How long bytes may wait for a peer that reads none of them. Ends connections whose reader is gone.',
-    '30s',
-  ),
-  ratePause: duration(
-    'How long an MQTT 3.1.1 client that is too fast is held back before it is disconnected; 3.1.1 has no code to refuse one message with.',
-    '10s',
-  ),
-  rateRefusals: count(
-    'Messages refused for their rate in a row before the client is disconnected. Ends floods that ignore their refusals.',
-    100,
-    1,
-    1_000_000,
-  ),
-  drain: duration(
-    'For connections to end by themselves when the gateway stops or is upgraded.',
-    '10s',
-  ),
-  maxSnapshotAge: duration(
-    'How long a worker lets new connections in without word from control. Bounds how old a revocation list may be.',
-    '24h',
-  ),
-};
-
-const rates = mapping(
-  'Packets of one identity, all topics and connections together. Keeps one device from slowing the fleet.',
-  {
-    device: rate('Of a device.', { limit: '100/s', burst: 200 }),
-    service: rate('Of a service.', { limit: '10000/s', burst: 20_000 }),
-    operator: rate('Of an operator.', { limit: '100/s', burst: 200 }),
-  },
-);
-
 const stage = (what: string): string => `${what} cannot be configured yet; leave the key out`;
-
-/** Key exchange groups that OpenSSL 3.5 and the gateway accept. */
-const groups = ['X25519MLKEM768', 'X25519', 'P-256', 'P-384'];
 
 export const configSchema: ConfigNode = mapping('', {
   trustDomain: {
@@ -428,15 +221,39 @@ export const configSchema: ConfigNode = mapping('', {
       'MQTT 5 and 3.1.1 over TLS; a client certificate is required.',
       '0.0.0.0',
       8883,
+      proxy,
     ),
-    https: missingListener('Device API over HTTPS.'),
-    est: missingListener('EST (RFC 7030).'),
+    https: listener(
+      'Device API over HTTPS, HTTP/1.1, and MQTT over WebSocket at `/mqtt`; a client certificate is required.',
+      '0.0.0.0',
+      8443,
+      { ...proxy, origins },
+    ),
+    httpsSigned: signedListener(
+      'The device API and proxied routes over HTTPS for those who have no client certificate: each request carries a signature or a token. Only what is on a route whose `authenticate` says so is open.',
+      8444,
+    ),
+    mqttsSigned: signedListener(
+      'MQTT over TLS for devices that have no client certificate: the user name is the id, the password a JWT that the device has signed with its registered key. Only what is on a route whose `authenticate` says so is open.',
+      8884,
+    ),
+    est: listener(
+      'Enrolment and renewal of certificates by EST (RFC 7030); a client certificate is asked for, and anybody may connect.',
+      '0.0.0.0',
+      8447,
+      proxy,
+    ),
     coaps: missingListener('CoAP over DTLS.'),
     coapsTcp: missingListener('CoAP over TLS.'),
     amqps: missingListener('AMQP 1.0 over TLS.'),
-    status: missingListener('OCSP, CRLs and CA certificates over plain HTTP.'),
+    status: listener(
+      'OCSP, CRLs, CA certificates and signed time over plain HTTP, for anybody: everything it says is signed or public.',
+      '0.0.0.0',
+      8080,
+      proxy,
+    ),
     admin: listener(
-      'For operators: `/metrics`. Keep it on an address that devices cannot reach.',
+      'For operators: the admin API and `/metrics`. Keep it on an address that devices cannot reach.',
       '127.0.0.1',
       9443,
     ),
@@ -455,19 +272,37 @@ export const configSchema: ConfigNode = mapping('', {
       items: { enum: groups },
       description: 'Key exchange groups, most wanted first.',
     },
+    approvedOnly: {
+      type: 'boolean',
+      default: false,
+      description:
+        'Keeps TLS, certificates and signatures to algorithms that FIPS 140-3 approves of: no TLS 1.2, no X25519 by itself, no ChaCha20-Poly1305, for devices, operators and backends alike. The log of the start says what that rules out; see algorithms.md. It chooses algorithms; it does not make of OpenSSL a validated module.',
+    },
+    ticketRotation: duration(
+      'How often the keys of session tickets are replaced, in all workers at once; 1h or more. Whoever takes a worker over cannot open what was recorded before the last time. Tickets of before are refused, so a device that comes back with one makes one full handshake. Takes effect when the gateway is started anew.',
+      '8h',
+    ),
   }),
   ca: mapping("The gateway's certificate authority, and others whose certificates it accepts.", {
     masterKey: secret(
       'The key that seals the CA keys; 32 bytes or more. Without it, one is made in the data directory, which then must be guarded like the keys themselves.',
       { credential: 'sallyport-master' },
     ),
+    keyKind: {
+      enum: caKeyKinds,
+      default: 'P-256',
+      description:
+        'Kind of the CA keys that are made from now on: by the first start, and by `ca rotate` for the generation after the one whose key is made already. `ML-DSA-65` (FIPS 204) is for fleets of which every device can verify it, for it signs the certificate of the gateway too. See algorithms.md.',
+    },
+    pkcs11,
     deviceDays: count(
-      'Days a device certificate is valid. Devices do not renew theirs by themselves yet: enrol them again before.',
+      'Days a device certificate is valid. Over EST a device gets the next one by itself, from `enrolment.renewalDays` before the end on; one that cannot do that is to be enrolled again before.',
       730,
       1,
       3_650,
     ),
     serverDays: count('Days the server certificate is valid; it is renewed by itself.', 90, 1, 825),
+    ...caStatus,
     trustAnchors: {
       type: 'array',
       maxItems: 64,
@@ -477,12 +312,10 @@ export const configSchema: ConfigNode = mapping('', {
       example: [{ name: 'factory', file: 'factory-ca.pem', from: 'cn', prefix: 'factory-' }],
     },
   }),
-  enrolment: mapping('How devices get certificates.', {
-    csrBytes: size('Bytes of a certificate signing request. Bounds what is parsed.', '16KiB'),
-  }),
+  enrolment,
   roles: {
     type: 'object',
-    description: `What principals may publish and subscribe to, by role: every device has \`device\`, a service the one it was created with. Nothing is allowed that no filter allows. Filters are MQTT topic filters in which \`\${id}\` as a whole level stands for the principal's id. ${Object.keys(
+    description: `What principals may publish, subscribe to and request, by role: every device has \`device\`, a service the one it was created with. Nothing is allowed that no filter allows. Filters are MQTT topic filters in which \`\${id}\` as a whole level stands for the principal's id. ${Object.keys(
       builtInRoles,
     )
       .map((r) => `\`${r}\``)
@@ -495,12 +328,23 @@ export const configSchema: ConfigNode = mapping('', {
   routes: {
     type: 'object',
     description:
-      'What holds for the messages of a topic filter. A message must pass every route that matches. `telemetry` always exists: keys left out of it keep their defaults.',
+      'What holds for the messages of a topic filter, or for the requests to a path and where they go. A message must pass every route that matches, a request goes by the most specific. `telemetry` always exists: keys left out of it keep their defaults.',
     default: { telemetry: { match: 'devices/+/telemetry', rate: { limit: '5/s', burst: 10 } } },
+    example: {
+      telemetry: {
+        to: [{ http: 'https://ingest.example/telemetry', batch: 100, ca: 'ingest-ca.pem' }],
+      },
+      ingest: {
+        path: '/backend/',
+        upstream: 'http://127.0.0.1:9000',
+        rate: { limit: '5/s', burst: 10 },
+      },
+    },
     propertyNames: { type: 'string', kind: 'name' },
     additionalProperties: route,
     maxProperties: 256,
   },
+  tokens,
   limits: mapping('Bounds of a worker. Every one stops something; raise them knowingly.', {
     ...limits,
     identityRates: rates,
@@ -509,7 +353,7 @@ export const configSchema: ConfigNode = mapping('', {
     enum: ['flushed', 'process'],
     default: 'flushed',
     description:
-      'When a message counts as stored and is acknowledged. `flushed`: when it is on the disk. `process`: when it is committed, which survives a crash of the gateway but not a power cut.',
+      'When a message counts as stored and is acknowledged, at the earliest. `flushed`: when it is on the disk. `process`: when it is committed, which survives a crash of the gateway but perhaps not a power cut. The store that the gateway has today flushes with every commit, so `process` gains nothing there.',
   },
   store: later('Where state is kept.', stage('the store')),
   logs: mapping('Logs, JSON lines on standard error.', {
@@ -526,7 +370,29 @@ export const configSchema: ConfigNode = mapping('', {
     ),
   }),
   audit: later('The posture audit.', stage('the audit')),
-  anomaly: later('Anomaly detection.', stage('anomaly detection')),
+  anomaly: mapping('What is done about devices that do not behave like themselves.', {
+    clones: mapping(
+      'A device whose certificate is used from two addresses (IPv4 /32, IPv6 /64) in turn: a copy of its key is about. Each is an audit line and counted.',
+      {
+        rule: {
+          enum: cloneRules,
+          default: 'alert',
+          description:
+            '`alert`: it is told, nothing else. `take-over`: the sessions from the other address are ended. `refuse`: while a session of the device is open, another address is not let in. `quarantine`: the device is quarantined until an operator releases it. A line that leaves by two addresses in turn, or somebody on the way who passes connections on from two, looks the same: the last two rules are for devices that have neither.',
+        },
+        quarantinesPerHour: count(
+          'Devices that the rule quarantines per hour at most; of the others it is told only. Bounds what a worker in the hands of an attacker can do to a fleet.',
+          20,
+          1,
+          100_000,
+        ),
+        window: duration(
+          'Two addresses are suspected when they take turns within this time; a device that changes its network once is not.',
+          '10m',
+        ),
+      },
+    ),
+  }),
   firmware: later('Signed firmware.', stage('firmware')),
   segmentation: later('Network segmentation.', stage('segmentation')),
   workers: {

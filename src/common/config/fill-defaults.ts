@@ -1,5 +1,5 @@
 /** Fills in what was left out, from the defaults of the schema. */
-import type { ConfigNode } from './config-schema.ts';
+import type { ConfigNode } from './config-node.ts';
 
 /** `value` MUST have passed the schema of `node`; undefined = it was left out. Copies; null-prototype mappings. */
 export function fillDefaults(node: ConfigNode, value: unknown): unknown {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { parse } from 'yaml';
 import { configReference } from './config-reference.ts';
 import { configSchema } from './config-schema.ts';
-import type { ConfigNode } from './config-schema.ts';
+import type { ConfigNode } from './config-node.ts';
 import { initialConfigText } from './initial-config.ts';
 import { parseConfig } from './parse-config.ts';
 

@@ -4,7 +4,7 @@
  */
 import { stringify } from 'yaml';
 import { configSchema } from './config-schema.ts';
-import type { ConfigNode } from './config-schema.ts';
+import type { ConfigNode } from './config-node.ts';
 
 const width = 110;
 

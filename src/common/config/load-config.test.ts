@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -96,4 +96,47 @@ test('text that is not UTF-8, or that the schema refuses, is refused before any 
     refusal(write('unknown.yaml', 'route: { a: { schema: none.json } }\n')).message,
     /did you mean "routes"/u,
   );
+});
+
+const mutualTls = (key: string): string =>
+  `routes: { telemetry: { to: [ { http: https://b.example, certificate: gw.pem, key: ${key} } ] } }\n`;
+
+test('keys of backends are read where secrets are asked for, and never among the files', () => {
+  write('gw.pem', '-----BEGIN CERTIFICATE-----\n');
+  chmodSync(write('gw.key', 'a key'), 0o600);
+  const at = 'routes.telemetry.to.0.key';
+  const file = write('mutual.yaml', mutualTls('{ file: gw.key }'));
+  assert.equal(loadConfigBundle(file).secrets, undefined);
+  const bundle = loadConfigBundle(file, {});
+  assert.deepEqual({ ...bundle.secrets }, { [at]: 'a key' });
+  assert.deepEqual(Object.keys(bundle.files), ['gw.pem']);
+
+  const named = write('named.yaml', mutualTls('{ environment: GATEWAY_KEY }'));
+  const environment = { GATEWAY_KEY: path.join(folder, 'gw.key') };
+  assert.equal(loadConfigBundle(named, environment).secrets?.[at], 'a key');
+  const credential = write('credential.yaml', mutualTls('{ credential: gw.key }'));
+  const credentials = { CREDENTIALS_DIRECTORY: folder };
+  assert.equal(loadConfigBundle(credential, credentials).secrets?.[at], 'a key');
+});
+
+test('a key that others can get at, that is missing or that is named by nothing is refused', () => {
+  chmodSync(write('open.key', 'hunter2'), 0o640);
+  for (const [key, message] of [
+    [
+      '{ file: open.key }',
+      /:1: routes\.telemetry\.to\.0\.key .*others can get at .*open\.key; run: chmod 600/u,
+    ],
+    ['{ file: none.key }', /routes\.telemetry\.to\.0\.key cannot be read: ENOENT/u],
+    ['{ environment: GATEWAY_KEY }', /the variable GATEWAY_KEY names no file; set GATEWAY_KEY/u],
+  ] as const) {
+    const file = write('mutual.yaml', mutualTls(key));
+    assert.throws(
+      () => loadConfigBundle(file, {}),
+      (thrown) =>
+        thrown instanceof SallyportError &&
+        thrown.code === 'invalid-config' &&
+        message.test(thrown.message) &&
+        !thrown.message.includes('hunter2'),
+    );
+  }
 });

@@ -24,12 +24,31 @@ function problems(text: string, files: Record<string, string> = {}): string[] {
 
 const defaults = parseConfig({ configPath: undefined, configText: '', files: {} });
 
+test('pages of the server names and of the configured origins may open MQTT over WebSocket', () => {
+  const text = [
+    'serverNames: [ Gateway.Example, 127.0.0.1 ]',
+    'listeners: { https: { origins: [ "https://console.example:8080", "https://[::1]" ] } }',
+    '',
+  ].join('\n');
+  assert.deepEqual(policyDocumentOf(parse(text)).pages, {
+    hosts: ['gateway.example', '127.0.0.1'],
+    origins: ['https://console.example:8080', 'https://[::1]'],
+  });
+  const off = 'listeners: { https: false }\n';
+  assert.deepEqual(policyDocumentOf(parse(off)).pages.origins, []);
+});
+
 test('the defaults are what the documentation promises', () => {
-  assert.deepEqual({ ...defaults.listeners.mqtts }, { host: '0.0.0.0', port: 8883 });
+  const { mqtts, https, est, status } = defaults.listeners;
+  assert.deepEqual({ ...mqtts }, { host: '0.0.0.0', port: 8883, proxy: [] });
+  assert.deepEqual({ ...https }, { host: '0.0.0.0', port: 8443, proxy: [], origins: [] });
+  assert.deepEqual({ ...est }, { host: '0.0.0.0', port: 8447, proxy: [] });
+  assert.deepEqual({ ...status }, { host: '0.0.0.0', port: 8080, proxy: [] });
   assert.deepEqual({ ...defaults.listeners.admin }, { host: '127.0.0.1', port: 9443 });
   assert.equal(defaults.durability, 'flushed');
   assert.equal(defaults.workers, 'auto');
   const document = policyDocumentOf(defaults);
+  assert.deepEqual(document.clones, { rule: 'alert', windowMs: 600_000 });
   assert.deepEqual(document.routes[0], {
     name: 'telemetry',
     match: 'devices/+/telemetry',
@@ -37,7 +56,22 @@ test('the defaults are what the documentation promises', () => {
     schema: undefined,
     payloadBytes: undefined,
     breaker: undefined,
+    authenticate: ['certificate'],
+    integrity: undefined,
   });
+  assert.deepEqual([defaults.backends, defaults.proxied, defaults.upstreams], [[], [], []]);
+  const { httpsSigned, mqttsSigned } = defaults.listeners;
+  assert.deepEqual([httpsSigned, mqttsSigned, defaults.tokens.endpoint], [false, false, false]);
+  const { limits } = document;
+  assert.deepEqual(
+    [limits.headerBytes, limits.headers, limits.headersMs, limits.requestMs, limits.idleMs],
+    [8_192, 64, 10_000, 30_000, 75_000],
+  );
+  assert.deepEqual(
+    [limits.connectionsPerIdentity, limits.streamMs, limits.commandTtlMs],
+    [8, 3_600_000, 7 * 86_400_000],
+  );
+  assert.deepEqual([limits.commandsPerDevice, limits.commandBytesPerDevice], [100, 262_144]);
   assert.deepEqual(Object.keys(document.roles), ['device', 'backend']);
   assert.deepEqual(document.roles['device']?.allow.subscribe, ['devices/${id}/commands/#']);
 });
@@ -83,19 +117,14 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
   ['a key without a value', 'roles:\n', /^1: roles is empty/u],
   [
     'a listener that does not exist yet with more than an address',
-    'listeners: { https: { port: 8443, tls: false } }\n',
-    /listeners\.https is not available/u,
+    'listeners: { coaps: { port: 5684, dtls: false } }\n',
+    /listeners\.coaps is not available/u,
   ],
   ['a listener set to true', 'listeners: { mqtts: true }\n', /listeners\.mqtts is true/u],
   [
-    'backends',
-    'routes: { telemetry: { to: [ { http: http://127.0.0.1 } ] } }\n',
-    /routes\.telemetry\.to is not available/u,
-  ],
-  [
-    'a proxied route',
+    'where requests go in a route of messages',
     'routes: { a: { match: a, upstream: http://x } }\n',
-    /upstream is not available/u,
+    /routes\.a\.upstream is for routes of requests/u,
   ],
   ['a later section', 'firmware: { keys: [] }\n', /firmware is not available/u],
   ['a route without match', 'routes: { a: {} }\n', /routes\.a lacks the key "match"/u],
@@ -130,6 +159,13 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
     'limits: { payloadBytes: 1MiB }\n',
     /limits\.payloadBytes is more than/u,
   ],
+  ['a header of a few bytes', 'limits: { headerBytes: 100B }\n', /headerBytes is not from 1KiB/u],
+  ['a header of megabytes', 'limits: { headerBytes: 2MiB }\n', /headerBytes is not from 1KiB/u],
+  [
+    'requests shorter than their headers',
+    'limits: { request: 5s }\n',
+    /limits\.request is less than limits\.requestHeaders/u,
+  ],
   [
     'route payloads larger than packets',
     'routes: { a: { match: a, payloadBytes: 1MiB } }\n',
@@ -152,6 +188,23 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
   ['an upper-case trust domain', 'trustDomain: Fleet\n', /trustDomain is not a SPIFFE/u],
   ['no server names', 'serverNames: []\n', /serverNames must NOT have fewer/u],
   ['a wrong host', 'listeners: { mqtts: { host: "a b" } }\n', /host is not a host/u],
+  ...['http://a.example', 'https://A.example', 'https://a.example/', 'a.example', '*', 'null'].map(
+    (origin): readonly [string, string, RegExp] => [
+      `the origin ${origin}`,
+      `listeners: { https: { origins: [ "${origin}" ] } }\n`,
+      /is not an origin/u,
+    ],
+  ),
+  ['a load balancer by name', 'listeners: { mqtts: { proxy: [ lb ] } }\n', /is not a network/u],
+  [
+    'everybody as load balancer',
+    'listeners: { https: { proxy: [ 0.0.0.0/0 ] } }\n',
+    /not a network/u,
+  ],
+  ['too long a prefix', 'listeners: { mqtts: { proxy: [ 10.0.0.0/33 ] } }\n', /not a network/u],
+  ['no prefix', 'listeners: { mqtts: { proxy: [ "2001:db8::" ] } }\n', /is not a network/u],
+  ['load balancers before operators', 'listeners: { admin: { proxy: [] } }\n', /not a known key/u],
+  ['an unknown rule for clones', 'anomaly: { clones: { rule: ignore } }\n', /not one of alert/u],
   ['a wrong port', 'listeners: { mqtts: { port: 65536 } }\n', /port must be <=/u],
   ['TLS 1.1', 'tls: { minVersion: "1.1" }\n', /not one of 1\.2, 1\.3/u],
   [
@@ -272,8 +325,29 @@ test('trust anchors carry their certificates and their rule', () => {
       from: 'san-uri',
       prefix: 'f-',
       register: 'auto',
+      crl: undefined,
     },
   );
+});
+
+test('the lists of a trust anchor have their places, their bounds, and fail closed', () => {
+  const text =
+    "ca: { trustAnchors: [ { name: factory, file: ca.pem, crl: { from: [ 'http://CA.example:80/a.crl', lists/b.crl ] } } ] }\n";
+  const [anchor] = parse(text, { 'ca.pem': pem }).ca.trustAnchors;
+  assert.deepEqual(anchor?.crl, {
+    from: [{ url: 'http://ca.example/a.crl' }, { file: '/etc/sallyport/lists/b.crl' }],
+    whenStale: 'fail-closed',
+    everyMs: 3_600_000,
+    timeoutMs: 30_000,
+    maxBytes: 16_777_216,
+    keepDays: 1_095,
+  });
+});
+
+test('ticket keys change every eight hours, or as is written, but not while a ticket is good', () => {
+  assert.equal(parse('{}\n').tls.ticketRotationMs, 28_800_000);
+  assert.equal(parse('tls: { ticketRotation: 2d }\n').tls.ticketRotationMs, 172_800_000);
+  assert.match(problems('tls: { ticketRotation: 59m }\n').join('\n'), /less than 1h/u);
 });
 
 test('trust anchors that would mix identities up or leak a key are refused', () => {
@@ -292,6 +366,12 @@ test('trust anchors that would mix identities up or leak a key are refused', () 
     ['{ name: a, file: key.pem }', /private key/u],
     ['{ name: a, file: x.txt }', /without a PEM certificate/u],
     ['{ name: a }', /lacks the key "file"/u],
+    ['{ name: a, file: ca.pem, crl: {} }', /lacks the key "from"/u],
+    ['{ name: a, file: ca.pem, crl: { from: [] } }', /from/u],
+    ['{ name: a, file: ca.pem, crl: { from: [ x.crl, x.crl ] } }', /the same list twice/u],
+    ["{ name: a, file: ca.pem, crl: { from: [ 'ldap://ca/x' ] } }", /not a URL such as/u],
+    ["{ name: a, file: ca.pem, crl: { from: [ 'http://u:p@ca/x' ] } }", /user name or password/u],
+    ['{ name: a, file: ca.pem, crl: { from: [ x.crl ], whenStale: ignore } }', /whenStale/u],
   ] as const) {
     assert.match(problems(anchors(list), files).join('\n'), message);
   }
@@ -300,9 +380,18 @@ test('trust anchors that would mix identities up or leak a key are refused', () 
 test('a listener of a later version may be configured, is named, and nothing listens', () => {
   const config = parseConfig({
     configPath: '/etc/sallyport.yaml',
-    configText: 'listeners: { https: { host: 127.0.0.1, port: 0 }, coaps: false }\n',
+    configText: 'listeners: { amqps: { host: 127.0.0.1, port: 0 }, coaps: false, https: false }\n',
     files: {},
   });
-  assert.deepEqual(config.listenersNotYet, ['https']);
-  assert.deepEqual(Object.keys(config.listeners), ['mqtts', 'admin']);
+  assert.deepEqual(config.listenersNotYet, ['amqps']);
+  assert.deepEqual(Object.keys(config.listeners), [
+    'mqtts',
+    'https',
+    'est',
+    'status',
+    'httpsSigned',
+    'mqttsSigned',
+    'admin',
+  ]);
+  assert.equal(config.listeners.https, false);
 });

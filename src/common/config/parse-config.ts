@@ -1,26 +1,46 @@
 /** A bundle made into a configuration. Pure: everything it needs is in the bundle. */
-import path from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { SallyportError, messageOf } from '../base/errors.ts';
+import { isMlDsa } from '../base/key-kinds.ts';
+import { approvedGroups } from '../base/tls-profile.ts';
 import { deepFreeze } from '../base/deep-freeze.ts';
-import type { RateWindow } from '../base/rate-window.ts';
 import { parseStrictJsonText } from '../base/strict-json.ts';
+import { unapprovedCertificates, unapprovedTls } from './approved-algorithms.ts';
 import { builtInRoles } from './built-in-roles.ts';
 import type { ConfigBundle } from './config-bundle.ts';
-import { configSchema } from './config-schema.ts';
-import type { Config, RouteConfig, SecretSource, TrustAnchorConfig } from './config.ts';
+import type { Config, RevocationListsConfig, TlsConfig, TrustAnchorConfig } from './config.ts';
 import { accepted, checkConfigText } from './filled-config.ts';
-import type {
-  CheckedText,
-  FilledConfig,
-  FilledRate,
-  FilledRoute,
-  FilledSecret,
-} from './filled-config.ts';
+import type { CheckedText, FilledConfig, FilledRevocationLists } from './filled-config.ts';
+import { ownUrl, tokenListener } from './own-url.ts';
+import { parseCrl, parseOcsp, statusUrlOf } from './parse-ca-status.ts';
+import { parseEnrolment } from './parse-enrolment.ts';
+import { parseLimits } from './parse-limits.ts';
+import { parsePkcs11 } from './parse-pkcs11.ts';
+import { windowsOf } from './parse-route-parts.ts';
+import type { RoutePorts } from './parse-route-parts.ts';
+import { parseRoutes } from './parse-routes.ts';
+import { parseTokens } from './parse-tokens.ts';
 import { compilePayloadSchema } from './payload-schema.ts';
-import type { LimitsDocument, RoleDocument } from './policy-document.ts';
+import { pemProblem, splitPem } from './pem-problem.ts';
+import type { RoleDocument } from './policy-document.ts';
 import type { Problem } from './problems.ts';
-import { durationMs, rateOf, sizeBytes } from './units.ts';
+import { secretSource } from './secret-path.ts';
+import { durationMs, isUrl, sizeBytes } from './units.ts';
 import type { Path } from './yaml-source.ts';
+
+/** More often would only void tickets that are still good. */
+const leastTicketRotationMs = 3_600_000;
+
+/** The listeners that this version has. */
+const existing: ReadonlySet<string> = new Set([
+  'mqtts',
+  'https',
+  'httpsSigned',
+  'mqttsSigned',
+  'est',
+  'status',
+  'admin',
+]);
 
 /** @throws SallyportError `invalid-config`; its message has a line for every problem. */
 export function parseConfig(bundle: ConfigBundle): Config {
@@ -41,37 +61,95 @@ class Builder {
 
   config(): Config {
     const { trustDomain, serverNames, tls, ca, durability, logs, workers } = this.#filled;
-    const limits = this.#limits();
+    const limits = parseLimits(this.#filled.limits, (name, message) =>
+      this.#fail(['limits', name], message),
+    );
     const roles = this.#roles();
+    const { configPath, secrets } = this.#bundle;
+    const ports: RoutePorts = {
+      limits,
+      roles,
+      tokens: this.#filled.tokens,
+      secrets,
+      wrote: (at) => this.#checked.wrote(at),
+      file: (at, file) => this.#file(at, file),
+      schema: (at, file) => this.#schema(at, file),
+      fail: (at, message) => this.#fail(at, message),
+    };
+    const { routes, backends, proxied, upstreams } = parseRoutes(this.#filled.routes, ports);
+    const { listeners, metrics, anomaly } = this.#filled;
     const { device, service, operator } = this.#filled.limits.identityRates;
     const config: Config = {
       trustDomain,
       serverNames,
-      listeners: { mqtts: this.#filled.listeners.mqtts, admin: this.#filled.listeners.admin },
-      listenersNotYet: Object.entries(this.#filled.listeners).flatMap(([name, address]) =>
-        name === 'mqtts' || name === 'admin' || address === false ? [] : [name],
+      listeners: {
+        mqtts: listeners.mqtts,
+        https: listeners.https,
+        est: listeners.est,
+        status: listeners.status,
+        httpsSigned: listeners.httpsSigned,
+        mqttsSigned: listeners.mqttsSigned,
+        admin: listeners.admin,
+      },
+      listenersNotYet: Object.entries(listeners).flatMap(([name, address]) =>
+        existing.has(name) || address === false ? [] : [name],
       ),
-      tls,
+      tls: this.#tls(tls),
       ca: {
-        masterKey: this.#secret(ca.masterKey),
+        masterKey: secretSource(ca.masterKey, configPath),
+        keyKind: ca.keyKind,
+        pkcs11: parsePkcs11(ca.pkcs11, configPath, (key, message) =>
+          this.#fail(['ca', 'pkcs11', key], message),
+        ),
         deviceDays: ca.deviceDays,
         serverDays: ca.serverDays,
         trustAnchors: this.#trustAnchors(roles),
+        statusUrl: statusUrlOf(ca, listeners.status, serverNames),
+        crl: parseCrl(ca, (key, message) => this.#fail(['ca', 'crl', key], message)),
+        ocsp: parseOcsp(ca, (key, message) => this.#fail(['ca', 'ocsp', key], message)),
       },
-      enrolment: { csrBytes: accepted(sizeBytes(this.#filled.enrolment.csrBytes)) },
+      enrolment: parseEnrolment(this.#filled.enrolment, {
+        roles,
+        file: (at, file) => this.#file(at, file),
+        fail: (at, message) => this.#fail(at, message),
+      }),
       roles,
-      routes: this.#routes(limits),
+      routes,
+      backends,
+      proxied,
+      upstreams,
+      tokens: parseTokens(this.#filled.tokens, {
+        ...ports,
+        ownUrl: ownUrl(serverNames, tokenListener(listeners)?.port),
+      }),
       limits,
       identityRates: {
-        device: windows(device),
-        service: windows(service),
-        operator: windows(operator),
+        device: windowsOf(device),
+        service: windowsOf(service),
+        operator: windowsOf(operator),
       },
       durability,
       logs,
-      metrics: { token: this.#secret(this.#filled.metrics.token) },
+      metrics: { token: secretSource(metrics.token, configPath) },
+      clones: {
+        rule: anomaly.clones.rule,
+        windowMs: accepted(durationMs(anomaly.clones.window)),
+        quarantinesPerHour: anomaly.clones.quarantinesPerHour,
+      },
       workers,
     };
+    if (config.tls.approvedOnly) this.#approvedAnchors(config);
+    if (config.tokens.endpoint !== false && listeners.https === false && !listeners.httpsSigned)
+      this.#fail(
+        ['tokens', 'endpoint'],
+        'has no listener: switch on listeners.https or httpsSigned',
+      );
+    if (config.ca.pkcs11 !== undefined && isMlDsa(config.ca.keyKind)) {
+      this.#fail(
+        ['ca', 'keyKind'],
+        'is a kind that PKCS#11 tokens do not make: choose P-256 or P-384',
+      );
+    }
     this.#checked.failIfAny(this.#problems);
     return config;
   }
@@ -84,67 +162,6 @@ class Builder {
     // Typed `any` by the library.
     const roles = Object.create(null) as Record<string, RoleDocument>;
     return Object.assign(roles, builtInRoles, this.#filled.roles);
-  }
-
-  #routes(limits: LimitsDocument): RouteConfig[] {
-    const { routes } = this.#filled;
-    const names = new Set(['telemetry', ...Object.keys(routes)]);
-    return [...names].flatMap((name) => {
-      const route = this.#withDefaults(name, routes[name]);
-      if (route.match === undefined) {
-        this.#fail(['routes', name], 'lacks the key "match"');
-        return [];
-      }
-      const { breaker, schema } = route;
-      const payloadBytes =
-        route.payloadBytes === undefined ? undefined : accepted(sizeBytes(route.payloadBytes));
-      if (payloadBytes !== undefined && payloadBytes > limits.packetBytes) {
-        this.#fail(
-          ['routes', name, 'payloadBytes'],
-          'is more than limits.packetBytes, which ends the connection first',
-        );
-      }
-      return [
-        {
-          name,
-          match: route.match,
-          rate: windows(route.rate),
-          schemaFile: schema,
-          schema:
-            schema === undefined ? undefined : this.#schema(['routes', name, 'schema'], schema),
-          payloadBytes,
-          breaker:
-            breaker === undefined
-              ? undefined
-              : {
-                  failures: breaker.failures,
-                  withinMs: accepted(durationMs(breaker.within)),
-                  openMs: accepted(durationMs(breaker.open)),
-                },
-        },
-      ];
-    });
-  }
-
-  /** `telemetry` keeps what the configuration does not say of it. */
-  #withDefaults(name: string, route: FilledRoute | undefined): FilledRoute {
-    const none: FilledRoute = {
-      match: undefined,
-      schema: undefined,
-      rate: [],
-      payloadBytes: undefined,
-      breaker: undefined,
-    };
-    const written = route ?? none;
-    // The schema's own default, which is data of this very shape.
-    const defaults = configSchema.properties?.['routes']?.default as Record<string, FilledRoute>;
-    const shipped = Object.hasOwn(defaults, name) ? defaults[name] : undefined;
-    if (shipped === undefined) return written;
-    return {
-      ...written,
-      match: written.match ?? shipped.match,
-      rate: this.#checked.wrote(['routes', name, 'rate']) ? written.rate : shipped.rate,
-    };
   }
 
   #schema(at: Path, file: string): unknown {
@@ -177,8 +194,54 @@ class Builder {
       const pem = this.#file([...at, 'file'], anchor.file) ?? '';
       const problem = pem === '' ? undefined : pemProblem(pem);
       if (problem !== undefined) this.#fail([...at, 'file'], problem);
-      return { ...anchor, pem };
+      return { ...anchor, pem, crl: this.#revocationLists([...at, 'crl'], anchor.crl) };
     });
+  }
+
+  #revocationLists(
+    at: Path,
+    lists: FilledRevocationLists | undefined,
+  ): RevocationListsConfig | undefined {
+    if (lists === undefined) return undefined;
+    const { configPath } = this.#bundle;
+    if (new Set(lists.from).size < lists.from.length)
+      this.#fail([...at, 'from'], 'names the same list twice');
+    return {
+      from: lists.from.map((text) => {
+        if (isUrl(text)) return { url: new URL(text).href };
+        return { file: configPath === undefined ? text : resolve(dirname(configPath), text) };
+      }),
+      whenStale: lists.whenStale,
+      everyMs: accepted(durationMs(lists.every)),
+      timeoutMs: accepted(durationMs(lists.timeout)),
+      maxBytes: accepted(sizeBytes(lists.maxBytes)),
+      keepDays: lists.keepDays,
+    };
+  }
+
+  #tls({ ticketRotation, ...tls }: FilledConfig['tls']): TlsConfig {
+    const ticketRotationMs = accepted(durationMs(ticketRotation));
+    if (ticketRotationMs < leastTicketRotationMs)
+      this.#fail(['tls', 'ticketRotation'], 'is less than 1h, for which a ticket is good');
+    if (!tls.approvedOnly) return { ...tls, ticketRotationMs };
+    const wrote = (key: string): boolean => this.#checked.wrote(['tls', key]);
+    for (const [key, problem] of unapprovedTls(tls, wrote)) this.#fail(['tls', key], problem);
+    const groups = wrote('groups') ? tls.groups : approvedGroups;
+    return { ...tls, groups, minVersion: '1.3', ticketRotationMs };
+  }
+
+  /** Of others' CAs; the gateway's own never has anything else. */
+  #approvedAnchors({ ca, enrolment }: Config): void {
+    const places = [
+      ...ca.trustAnchors.map(({ pem }, i) => [['ca', 'trustAnchors', i, 'file'], pem] as const),
+      ...enrolment.manufacturers.map(
+        ({ pem }, i) => [['enrolment', 'manufacturers', i, 'file'], pem] as const,
+      ),
+    ];
+    for (const [at, pem] of places) {
+      const problem = unapprovedCertificates(splitPem(pem));
+      if (problem !== undefined) this.#fail(at, problem);
+    }
   }
 
   #file(at: Path, file: string): string | undefined {
@@ -190,92 +253,4 @@ class Builder {
     );
     return undefined;
   }
-
-  #secret(source: FilledSecret | undefined): SecretSource | undefined {
-    const { file, credential, environment } = source ?? {};
-    if (credential !== undefined) return { credential };
-    if (environment !== undefined) return { environment };
-    if (file === undefined) return undefined;
-    const { configPath } = this.#bundle;
-    return { file: configPath === undefined ? file : path.resolve(path.dirname(configPath), file) };
-  }
-
-  #limits(): LimitsDocument {
-    const texts = this.#filled.limits;
-    const count = (name: string): number => Number(texts[name]);
-    const bytes = (name: string): number => accepted(sizeBytes(String(texts[name])));
-    const ms = (name: string): number => accepted(durationMs(String(texts[name])));
-    const limits: LimitsDocument = {
-      sessions: count('sessions'),
-      sessionsPerIdentity: count('sessionsPerIdentity'),
-      subscriptionsPerSession: count('subscriptionsPerSession'),
-      sourceConnectionsPerSecond: count('sourceConnectionsPerSecond'),
-      sourceConnections: count('sourceConnections'),
-      halfOpen: count('halfOpen'),
-      sourceHalfOpen: count('sourceHalfOpen'),
-      handshakeMs: ms('handshake'),
-      connectMs: ms('connect'),
-      connectBytes: bytes('connectBytes'),
-      packetBytes: bytes('packetBytes'),
-      payloadBytes: bytes('payloadBytes'),
-      userProperties: count('userProperties'),
-      topicBytes: bytes('topicBytes'),
-      topicLevels: count('topicLevels'),
-      keepAliveSeconds: Math.floor(ms('keepAlive') / 1_000),
-      receiveMaximum: count('receiveMaximum'),
-      outboundBytes: bytes('outboundBytes'),
-      outboundMessages: count('outboundMessages'),
-      retainedPerIdentity: count('retainedPerIdentity'),
-      retainedBytesPerIdentity: bytes('retainedBytesPerIdentity'),
-      controlPacketsPerSecond: count('controlPacketsPerSecond'),
-      stalledMs: ms('stalled'),
-      ratePauseMs: ms('ratePause'),
-      rateRefusals: count('rateRefusals'),
-      drainMs: ms('drain'),
-      maxSnapshotAgeMs: ms('maxSnapshotAge'),
-    };
-    const bound = (name: string, ok: boolean, message: string): void => {
-      if (!ok) this.#fail(['limits', name], message);
-    };
-    // MQTT counts keep-alive in two bytes of seconds, lengths of texts in two bytes, packets in 268,435,455 (§3.1.2.10, §1.5.4, §2.1.4).
-    bound(
-      'keepAlive',
-      limits.keepAliveSeconds >= 1 && limits.keepAliveSeconds <= 65_535,
-      'is not from 1s to 65535s',
-    );
-    bound(
-      'topicBytes',
-      limits.topicBytes <= 65_535,
-      'is more than the 65535 bytes that MQTT allows',
-    );
-    bound(
-      'packetBytes',
-      limits.packetBytes <= 268_435_455,
-      'is more than the 268435455 bytes that MQTT allows',
-    );
-    bound(
-      'connectBytes',
-      limits.connectBytes <= limits.packetBytes,
-      'is more than limits.packetBytes',
-    );
-    bound(
-      'payloadBytes',
-      limits.payloadBytes <= limits.packetBytes,
-      'is more than limits.packetBytes, which ends the connection first',
-    );
-    return limits;
-  }
-}
-
-function windows(rate: FilledRate): RateWindow[] {
-  const list = 'limit' in rate ? [rate] : rate;
-  return list.map(({ limit, burst }) => ({ ...accepted(rateOf(limit)), burst }));
-}
-
-function pemProblem(pem: string): string | undefined {
-  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/u.test(pem))
-    return 'names a file with a private key; name the certificates only';
-  return pem.includes('-----BEGIN CERTIFICATE-----')
-    ? undefined
-    : 'names a file without a PEM certificate';
 }

@@ -7,15 +7,25 @@ export function policyDocumentOf(config: Config): PolicyDocument {
   return deepFreeze({
     trustDomain: config.trustDomain,
     roles: { ...config.roles },
-    routes: config.routes.map(({ name, match, rate, schema, payloadBytes, breaker }) => ({
-      name,
-      match,
-      rate,
-      schema,
-      payloadBytes,
-      breaker,
-    })),
+    routes: config.routes.map(
+      ({ name, match, rate, schema, payloadBytes, breaker, authenticate, integrity }) => ({
+        name,
+        match,
+        rate,
+        schema,
+        payloadBytes,
+        breaker,
+        authenticate,
+        integrity,
+      }),
+    ),
+    proxied: config.proxied,
     identityRates: config.identityRates,
     limits: config.limits,
+    clones: { rule: config.clones.rule, windowMs: config.clones.windowMs },
+    pages: {
+      hosts: config.serverNames.map((name) => name.toLowerCase()),
+      origins: config.listeners.https === false ? [] : config.listeners.https.origins,
+    },
   });
 }

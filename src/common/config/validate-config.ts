@@ -2,7 +2,7 @@
 import { Ajv } from 'ajv';
 import type { ErrorObject, ValidateFunction } from 'ajv';
 import { configSchema } from './config-schema.ts';
-import type { ConfigNode } from './config-schema.ts';
+import type { ConfigNode } from './config-node.ts';
 import { nearest } from './edit-distance.ts';
 import { textProblem } from './units.ts';
 import type { TextKind } from './units.ts';

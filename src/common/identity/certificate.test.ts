@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../base/property-test-support.ts';
 import { issueLeaf, makeAuthority, rewriteSigned } from '../../../test/harness/openssl.ts';
 import { temporaryFolder } from '../../../test/harness/temporary-folder.ts';
 import { SallyportError } from '../base/errors.ts';

@@ -44,6 +44,8 @@ export interface CertificateFacts {
   /** Hex of the octets: 8 digits for IPv4, 32 for IPv6. */
   readonly sanIpAddresses: readonly string[];
   readonly isCa: boolean;
+  /** CAs that may follow below this one; undefined = no bound (RFC 5280 section 4.2.1.9). */
+  readonly pathLength: number | undefined;
   /** Undefined when the extension is absent. */
   readonly keyUsage: ReadonlySet<KeyUsage> | undefined;
   /** OIDs; undefined when the extension is absent. */
@@ -141,6 +143,7 @@ type ExtensionFacts = Pick<
   | 'sanDnsNames'
   | 'sanIpAddresses'
   | 'isCa'
+  | 'pathLength'
   | 'keyUsage'
   | 'extendedKeyUsage'
   | 'subjectKeyId'
@@ -153,6 +156,7 @@ function readExtensionFacts(tbs: DerReader, version: number): ExtensionFacts {
   let sanDnsNames: readonly string[] = [];
   let sanIpAddresses: readonly string[] = [];
   let isCa = false;
+  let pathLength: number | undefined;
   let keyUsage: ReadonlySet<KeyUsage> | undefined;
   let extendedKeyUsage: readonly string[] | undefined;
   let subjectKeyId: string | undefined;
@@ -173,7 +177,7 @@ function readExtensionFacts(tbs: DerReader, version: number): ExtensionFacts {
         break;
       }
       case oids.basicConstraints:
-        isCa = readBasicConstraints(value).isCa;
+        ({ isCa, pathLength } = readBasicConstraints(value));
         break;
       case oids.keyUsage:
         keyUsage = readKeyUsage(value);
@@ -196,6 +200,7 @@ function readExtensionFacts(tbs: DerReader, version: number): ExtensionFacts {
     sanDnsNames,
     sanIpAddresses,
     isCa,
+    pathLength,
     keyUsage,
     extendedKeyUsage,
     subjectKeyId,

@@ -49,15 +49,24 @@ export function principalOfCertificate(
     : byRule(facts, anchor.mapping);
 }
 
+/** The part of it that time alone can change; `nowMs` is as above. */
+export function untimelyForClient(
+  { notBefore, notAfter }: Pick<CertificateFacts, 'notBefore' | 'notAfter'>,
+  nowMs: number,
+): CertificateRefusal | undefined {
+  if (nowMs < notBefore) return 'not-yet-valid';
+  // notAfter is a whole second and inclusive.
+  return nowMs >= notAfter + 1000 ? 'expired' : undefined;
+}
+
 /** In the order of RFC 5280 section 6.1.3 and 6.1.5: time, then what the certificate may be used for. */
 function unfitForClient(
   facts: CertificateFacts,
   mapping: AnchorMapping,
   nowMs: number,
 ): CertificateRefusal | undefined {
-  if (nowMs < facts.notBefore) return 'not-yet-valid';
-  // notAfter is a whole second and inclusive.
-  if (nowMs >= facts.notAfter + 1000) return 'expired';
+  const untimely = untimelyForClient(facts, nowMs);
+  if (untimely !== undefined) return untimely;
   if (facts.unknownCriticalExtensions.length > 0) return 'critical-extension';
   if (facts.isCa) return 'ca-certificate';
   if (facts.keyUsage?.has('digitalSignature') === false) return 'wrong-key-usage';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../base/property-test-support.ts';
 import { encodeFrame, FrameReader } from './frames.ts';
 import type { Frame } from './frames.ts';
 

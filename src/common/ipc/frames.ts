@@ -35,14 +35,25 @@ export interface Frame extends FrameHeader {
 
 export function encodeFrame(header: FrameHeader, body: Buffer): Buffer {
   const frame = Buffer.allocUnsafe(headerBytes + body.length);
-  frame.writeUInt32BE(headerBytes - lengthBytes + body.length, 0);
-  frame.writeUInt8(frameVersion, 4);
-  frame.writeUInt8(header.kind, 5);
-  frame.writeUInt16BE(header.channel, 6);
-  frame.writeUInt32BE(header.epoch, 8);
-  frame.writeUInt32BE(header.seq, 12);
+  writeHeader(frame, header, body.length);
   body.copy(frame, headerBytes);
   return frame;
+}
+
+/** What comes before a body of so many bytes. */
+export function encodeHeader(header: FrameHeader, bodyBytes: number): Buffer {
+  const bytes = Buffer.allocUnsafe(headerBytes);
+  writeHeader(bytes, header, bodyBytes);
+  return bytes;
+}
+
+function writeHeader(to: Buffer, header: FrameHeader, bodyBytes: number): void {
+  to.writeUInt32BE(headerBytes - lengthBytes + bodyBytes, 0);
+  to.writeUInt8(frameVersion, 4);
+  to.writeUInt8(header.kind, 5);
+  to.writeUInt16BE(header.channel, 6);
+  to.writeUInt32BE(header.epoch, 8);
+  to.writeUInt32BE(header.seq, 12);
 }
 
 /** Cuts a byte stream into frames. A frame over `maxFrameBytes` or of another version throws before it is buffered. */

@@ -4,8 +4,11 @@
  */
 import type { Duplex } from 'node:stream';
 import { SallyportError } from '../base/errors.ts';
-import { encodeFrame, frameKinds, FrameReader } from './frames.ts';
+import { encodeFrame, encodeHeader, frameKinds, FrameReader } from './frames.ts';
 import type { Frame, FrameHeader } from './frames.ts';
+
+/** Larger bodies, such as snapshots, are not copied behind their header. */
+const copiedBytes = 64 * 1024;
 
 export interface LinkOptions {
   /** Bytes of the largest frame that is accepted. */
@@ -43,10 +46,16 @@ export class Link {
     this.forward(header, Buffer.from(JSON.stringify(message)));
   }
 
-  /** Passes a body on as it is. */
+  /** Passes a body on as it is; it MUST NOT change any more. */
   forward(header: FrameHeader, body: Buffer): void {
     if (this.#closed) return;
-    this.#stream.write(encodeFrame(header, body));
+    if (body.length <= copiedBytes) this.#stream.write(encodeFrame(header, body));
+    else {
+      this.#stream.cork();
+      this.#stream.write(encodeHeader(header, body.length));
+      this.#stream.write(body);
+      this.#stream.uncork();
+    }
     if (this.#stream.writableLength > this.#maxBufferedBytes)
       this.close('the other end does not read');
   }

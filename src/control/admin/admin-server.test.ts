@@ -130,6 +130,7 @@ test('the Unix socket is for its owner only and serves the whole table', async (
   assert.deepEqual(revoked.json, {
     name: 'device/d1',
     standing: 'revoked',
+    revocationReason: 'unspecified',
     acknowledged: 2,
     killed: 0,
   });
@@ -354,7 +355,8 @@ test('a certificate of another CA or for servers only is nobody, whatever the re
 
 test('what hands out private keys is refused over the network, to operators too', async () => {
   operator = ann;
-  for (const path of ['/v1/principals/device/d9/create', '/v1/ca/export-root']) {
+  const paths = ['/v1/principals/device/d9/create', '/v1/ca/export-root', '/v1/ca/rotate'];
+  for (const path of paths) {
     const reply = await remote('POST', path, {}, { client: pki.operator });
     assert.deepEqual([reply.status, reply.json['code']], [403, 'forbidden'], path);
   }

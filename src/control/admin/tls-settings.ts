@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:crypto';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
-import { cipherSuites, secureOptions, signatureAlgorithms } from '../../common/base/tls-profile.ts';
+import { ownOptions, secureOptions } from '../../common/base/tls-profile.ts';
 
 export interface AdminTls {
   /** PEM, leaf first, then the issuing CA. */
@@ -13,6 +13,7 @@ export interface AdminTls {
   readonly privateKey: string;
   /** PEM of the CAs that vouch for operators. */
   readonly clientAnchors: readonly string[];
+  readonly approvedOnly?: boolean | undefined;
 }
 
 export function secureContextOptions(tls: AdminTls): SecureContextOptions {
@@ -20,11 +21,8 @@ export function secureContextOptions(tls: AdminTls): SecureContextOptions {
     cert: tls.certificateChain,
     key: tls.privateKey,
     ca: [...tls.clientAnchors],
-    minVersion: 'TLSv1.2',
+    ...ownOptions(tls.approvedOnly === true),
     maxVersion: 'TLSv1.3',
-    ciphers: cipherSuites,
-    sigalgs: signatureAlgorithms,
-    ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
     honorCipherOrder: true,
     // Without a ticket, TLS 1.3 falls back to a server-side cache, which nothing here provides.
     secureOptions: secureOptions | constants.SSL_OP_NO_TICKET,

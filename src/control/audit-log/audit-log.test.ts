@@ -227,6 +227,7 @@ test('what was cut off stays found when the log goes on', async () => {
 
 test('a log that ends inside a line is damaged, and the next line stands by itself', async () => {
   written();
+  await confirmed();
   truncateSync(file, statSync(file).size - 10);
   const log = open();
   assert.equal(log.damaged, true);
@@ -251,10 +252,26 @@ test('a log whose file is gone, or whose database is new, is damaged', async () 
 
 /** The states between announcing a line in the head and confirming it there. */
 const nextLine = (): AuditRecord => chainRecord(entry('device/d7'), 7, now, recordAt(5).hash);
+const announce = ({ hash, prev, seq }: AuditRecord): void =>
+  new HeadStore(database).announce({ seq: seq - 1, hash: prev }, hash);
+
+/** The last line is confirmed when everybody else has had their turn. */
+const confirmed = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test('a line that nobody follows is confirmed soon, and when the log is closed', async () => {
+  const log = written();
+  assert.equal(new HeadStore(database).read().pendingHash, log.head.hash);
+  await confirmed();
+  assert.deepEqual(new HeadStore(database).read(), { ...log.head, pendingHash: undefined });
+  log.append(entry('device/d7'));
+  opened.splice(opened.indexOf(log), 1);
+  log.close();
+  assert.deepEqual(new HeadStore(database).read(), { ...log.head, pendingHash: undefined });
+});
 
 test('killed before the line was written: as if it had never been', async () => {
   written();
-  new HeadStore(database).announce(nextLine().hash);
+  announce(nextLine());
   const log = open();
   assert.equal(log.damaged, false);
   assert.deepEqual(await log.verify(), { ok: true, lines: 6 });
@@ -265,7 +282,7 @@ test('killed inside the line, at every byte: it is taken back', async () => {
   const whole = `${formatRecord(nextLine())}\n`;
   const size = statSync(file).size;
   for (let length = 1; length < whole.length; length += 7) {
-    new HeadStore(database).announce(nextLine().hash);
+    announce(nextLine());
     appendFileSync(file, whole.slice(0, length));
     assert.equal(open().damaged, false, `${length}`);
     assert.equal(statSync(file).size, size);
@@ -276,7 +293,7 @@ test('killed inside the line, at every byte: it is taken back', async () => {
 test('killed before the line was confirmed: it is kept', async () => {
   written();
   const next = nextLine();
-  new HeadStore(database).announce(next.hash);
+  announce(next);
   appendFileSync(file, `${formatRecord(next)}\n`);
   const log = open();
   assert.equal(log.damaged, false);
@@ -298,7 +315,7 @@ test('a crash explains neither a line that was not announced nor a second one no
   ];
   for (const tail of announced) {
     writeFileSync(file, whole + tail);
-    new HeadStore(database).announce(next.hash);
+    announce(next);
     assert.equal(open().damaged, true, tail);
   }
   for (const tail of [`${line}\n`, line.slice(0, 20)]) {
@@ -306,7 +323,7 @@ test('a crash explains neither a line that was not announced nor a second one no
     assert.equal(open().damaged, true, 'not announced');
   }
   writeFileSync(file, whole.slice(0, whole.lastIndexOf('\n', whole.length - 2) + 1));
-  new HeadStore(database).announce(next.hash);
+  announce(next);
   assert.equal(open().damaged, true, 'the line before is missing');
 });
 

@@ -59,6 +59,8 @@ export class AuditLog {
   readonly #heads: HeadStore;
   #head: AuditHead;
   #failed = false;
+  /** The last line is written and announced, and not confirmed yet. */
+  #confirming: NodeJS.Immediate | undefined;
   /** When the log was opened its end was not what had been written last. */
   readonly damaged: boolean;
 
@@ -92,9 +94,8 @@ export class AuditLog {
     const record = chainRecord(entry, seq + 1, this.#options.clock.now(), hash);
     const sizeBefore = fstatSync(this.#descriptor).size;
     try {
-      this.#heads.announce(record.hash);
+      this.#heads.announce(this.#head, record.hash);
       writeAll(this.#descriptor, Buffer.from(`${formatRecord(record)}\n`, 'utf8'));
-      this.#heads.confirm(record);
     } catch (thrown) {
       this.#takeBack(sizeBefore);
       throw new SallyportError('io', `cannot write the audit log: ${messageOf(thrown)}`, {
@@ -103,6 +104,9 @@ export class AuditLog {
       });
     }
     this.#head = { seq: record.seq, hash: record.hash };
+    // An announced line that is there is the head after a crash as well; the next announcement confirms it by itself, which
+    // saves a commit of 0.2 ms for each of the lines that come together.
+    this.#confirming ??= setImmediate(() => this.#confirm());
     return record;
   }
 
@@ -127,7 +131,18 @@ export class AuditLog {
   }
 
   close(): void {
+    if (this.#confirming !== undefined) this.#confirm();
     closeSync(this.#descriptor);
+  }
+
+  #confirm(): void {
+    clearImmediate(this.#confirming);
+    this.#confirming = undefined;
+    try {
+      this.#heads.confirm(this.#head);
+    } catch {
+      // The announcement of the next line does it, or that line is refused.
+    }
   }
 
   /** A line of which nobody knows whether it is on record must not stay: the next one would have its number. */

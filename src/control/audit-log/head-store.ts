@@ -17,8 +17,8 @@ export class HeadStore {
   constructor(database: DatabaseSync) {
     this.#read = database.prepare('SELECT seq, hash, pending_hash FROM audit_head WHERE id = 1');
     this.#announce = database.prepare(
-      `INSERT INTO audit_head (id, seq, hash, pending_hash) VALUES (1, 0, '${firstPrev}', ?1)
-        ON CONFLICT (id) DO UPDATE SET pending_hash = ?1`,
+      `INSERT INTO audit_head (id, seq, hash, pending_hash) VALUES (1, ?1, ?2, ?3)
+        ON CONFLICT (id) DO UPDATE SET seq = ?1, hash = ?2, pending_hash = ?3`,
     );
     this.#confirm = database.prepare(
       'UPDATE audit_head SET seq = ?, hash = ?, pending_hash = NULL WHERE id = 1',
@@ -35,12 +35,15 @@ export class HeadStore {
     };
   }
 
-  /** Durable before the line is written: only this line may then be found ahead of the head. */
-  announce(hash: string): void {
-    this.#announce.run(hash);
+  /**
+   * Durable before the line of `hash` is written after `head`, which it confirms: only this line may then be found ahead of
+   * it.
+   */
+  announce(head: AuditHead, hash: string): void {
+    this.#announce.run(head.seq, head.hash, hash);
   }
 
-  /** Durable after the line is. */
+  /** Soon after the line was written, so that from then on not even the last line can be missing. */
   confirm(head: AuditHead): void {
     this.#confirm.run(head.seq, head.hash);
   }

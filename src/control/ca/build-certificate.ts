@@ -1,6 +1,5 @@
-/** A certificate as RFC 5280 section 4.1 lays it out, signed with ECDSA P-256 and SHA-256. */
-import { hash, randomBytes, sign } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+/** A certificate as RFC 5280 section 4.1 lays it out. */
+import { hash, randomBytes } from 'node:crypto';
 import { oids } from '../../common/codec/der/oids.ts';
 import { DerReader } from '../../common/codec/der/reader.ts';
 import { contextPrimitive } from '../../common/codec/der/tag.ts';
@@ -20,37 +19,39 @@ import {
 } from '../../common/codec/der/writer.ts';
 import { keyUsages } from '../../common/identity/extensions.ts';
 import type { CertificateProfile } from './profiles.ts';
+import type { Signer } from './signer.ts';
 
 export interface CertificateContent {
   readonly profile: CertificateProfile;
   /** DER Names. */
   readonly subject: Buffer;
   readonly issuer: Buffer;
-  /** DER SubjectPublicKeyInfo of the subject and of the issuer. */
+  /** DER SubjectPublicKeyInfo of the subject. */
   readonly spki: Buffer;
-  readonly issuerSpki: Buffer;
   /** DER GeneralNames; empty = no such extension. */
   readonly alternativeNames: readonly Buffer[];
+  /** DER Extensions besides those of the profile. */
+  readonly extensions?: readonly Buffer[] | undefined;
   readonly notBefore: number;
   readonly notAfter: number;
 }
 
-const signatureAlgorithm = sequence(oid(oids.ecdsaWithSha256));
-
-/** DER of the certificate. `issuerKey` is a P-256 private key. */
-export function buildCertificate(content: CertificateContent, issuerKey: KeyObject): Buffer {
+/** DER of the certificate. @throws as `Signer.sign`. */
+export async function buildCertificate(
+  content: CertificateContent,
+  issuer: Signer,
+): Promise<Buffer> {
   const tbs = sequence(
     explicit(0, unsignedInteger(2)),
     unsignedInteger(newSerial()),
-    signatureAlgorithm,
+    issuer.signatureAlgorithm,
     content.issuer,
     sequence(time(content.notBefore), time(content.notAfter)),
     content.subject,
     content.spki,
-    explicit(3, sequence(...extensionsOf(content))),
+    explicit(3, sequence(...extensionsOf(content, issuer.spki))),
   );
-  const signature = sign('sha256', tbs, { key: issuerKey, dsaEncoding: 'der' });
-  return sequence(tbs, signatureAlgorithm, bitString(signature));
+  return sequence(tbs, issuer.signatureAlgorithm, bitString(await issuer.sign(tbs)));
 }
 
 /** A Name with one attribute per RDN. */
@@ -74,12 +75,12 @@ function newSerial(): Buffer {
   return serial.every((octet) => octet === 0) ? newSerial() : serial;
 }
 
-function extensionsOf(content: CertificateContent): Buffer[] {
+function extensionsOf(content: CertificateContent, issuerSpki: Buffer): Buffer[] {
   const { pathLength, keyUsage, extendedKeyUsage } = content.profile;
   const constraints =
     pathLength === undefined ? sequence() : sequence(boolean(true), unsignedInteger(pathLength));
   const usageBits = keyUsage.map((usage) => keyUsages.indexOf(usage));
-  const authority = element(contextPrimitive(0), keyIdentifier(content.issuerSpki));
+  const authority = element(contextPrimitive(0), keyIdentifier(issuerSpki));
   return [
     extension(oids.basicConstraints, constraints, true),
     extension(oids.keyUsage, namedBits(usageBits), true),
@@ -91,9 +92,11 @@ function extensionsOf(content: CertificateContent): Buffer[] {
       : [extension(oids.subjectAltName, sequence(...content.alternativeNames))]),
     extension(oids.subjectKeyIdentifier, octetString(keyIdentifier(content.spki))),
     extension(oids.authorityKeyIdentifier, sequence(authority)),
+    ...(content.extensions ?? []),
   ];
 }
 
-function extension(id: string, value: Buffer, critical = false): Buffer {
+/** DER of an Extension; `value` is the DER that it holds. */
+export function extension(id: string, value: Buffer, critical = false): Buffer {
   return sequence(oid(id), ...(critical ? [boolean(true)] : []), octetString(value));
 }

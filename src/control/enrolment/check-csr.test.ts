@@ -1,194 +1,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { checkPrimeSync, createPrivateKey, createPublicKey, randomBytes, sign } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { after, test } from 'node:test';
-import fc from 'fast-check';
-import { temporaryFolder } from '../../../test/harness/temporary-folder.ts';
+import { createPrivateKey, generatePrimeSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fc } from '../../common/base/property-test-support.ts';
+import {
+  acceptedRequests,
+  derOf,
+  keyFile,
+  ownSan,
+  refusedRequests,
+  withExtensions,
+} from '../../../test/harness/csr-requests.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { principalName } from '../../common/base/principal.ts';
-import { oids } from '../../common/codec/der/oids.ts';
-import { DerReader } from '../../common/codec/der/reader.ts';
 import { decodePem } from '../../common/codec/der/pem.ts';
-import * as write from '../../common/codec/der/writer.ts';
 import { checkCsr } from './check-csr.ts';
-import { hasRocaFingerprint } from './checks/roca.ts';
+import { modulusWeakness } from './checks/rsa-modulus.ts';
 
-const folder = temporaryFolder();
-after(() => folder[Symbol.dispose]());
+const expected = { name: principalName('device', 'd1'), trustDomain: 'fleet.example' };
 
-const d1 = principalName('device', 'd1');
-const expected = { name: d1, trustDomain: 'fleet.example' };
-const rsaEncryption = '1.2.840.113549.1.1.1';
-const ownSan = 'subjectAltName=URI:spiffe://fleet.example/device/d1';
-
-const openssl = (...args: readonly string[]): Buffer =>
-  execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'pipe'] });
-
-const keyKinds = {
-  p256: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'],
-  p384: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'],
-  p521: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-521'],
-  p192: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-192'],
-  secp256k1: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'],
-  explicit: [
-    '-algorithm',
-    'EC',
-    '-pkeyopt',
-    'ec_paramgen_curve:P-256',
-    '-pkeyopt',
-    'ec_param_enc:explicit',
-  ],
-  ed25519: ['-algorithm', 'ED25519'],
-  ed448: ['-algorithm', 'ED448'],
-  rsa1024: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'],
-  rsa2048: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
-  rsa3: [
-    '-algorithm',
-    'RSA',
-    '-pkeyopt',
-    'rsa_keygen_bits:2048',
-    '-pkeyopt',
-    'rsa_keygen_pubexp:3',
-  ],
-  rsaPss: ['-algorithm', 'RSA-PSS', '-pkeyopt', 'rsa_keygen_bits:2048'],
-} as const;
-type KeyKind = keyof typeof keyKinds;
-
-function keyFile(kind: KeyKind): string {
-  const file = folder.at(`${kind}.key`);
-  if (!existsSync(file)) openssl('genpkey', ...keyKinds[kind], '-out', file);
-  return file;
-}
-
-/** A request by openssl, in PEM. */
-function csr(kind: KeyKind, subject: string, ...more: readonly string[]): Buffer {
-  return openssl('req', '-new', '-utf8', '-key', keyFile(kind), '-subj', subject, ...more);
-}
-
-const withExtensions = (...extensions: readonly string[]): Buffer =>
-  csr('p256', '/CN=d1', ...extensions.flatMap((each) => ['-addext', each]));
-
-const derOf = (pem: Buffer): Buffer => decodePem('CERTIFICATE REQUEST', pem.toString())[0]!;
-
-const name = (...commonNames: readonly Buffer[]): Buffer =>
-  write.sequence(
-    ...commonNames.map((cn) => write.setOf(write.sequence(write.oid(oids.commonName), cn))),
-  );
-const extensionRequest = (...extensions: readonly Buffer[]): Buffer =>
-  write.sequence(write.oid(oids.extensionRequest), write.setOf(write.sequence(...extensions)));
-const extension = (oid: string, value: Buffer): Buffer =>
-  write.sequence(write.oid(oid), write.octetString(value));
-
-/** What openssl would not write, signed all the same. */
-function handmade(parts: {
-  readonly subject?: Buffer;
-  readonly attributes?: readonly Buffer[];
-  readonly privateKeyPem?: string;
-  readonly version?: number;
-}): Buffer {
-  const key = createPrivateKey(parts.privateKeyPem ?? readFileSync(keyFile('p256')));
-  const isRsa = key.asymmetricKeyType === 'rsa';
-  const info = write.sequence(
-    write.unsignedInteger(parts.version ?? 0),
-    parts.subject ?? name(write.utf8String('d1')),
-    spkiOf(key),
-    ...(parts.attributes === undefined ? [] : [write.element(0xa0, ...parts.attributes)]),
-  );
-  const algorithm = isRsa
-    ? write.sequence(write.oid(oids.sha256WithRsa), write.nullValue())
-    : write.sequence(write.oid(oids.ecdsaWithSha256));
-  return write.sequence(info, algorithm, write.bitString(sign('sha256', info, key)));
-}
-
-const spkiOf = (key: KeyObject): Buffer =>
-  createPublicKey(key).export({ type: 'spki', format: 'der' });
-
-/** A key as the broken library made them: both primes are k·M + (65537^a mod M). */
-function rocaKey(): string {
-  const primes: bigint[] = [];
-  for (let n = 2n; primes.length < 126; n++) if (primes.every((p) => n % p !== 0n)) primes.push(n);
-  const m = primes.reduce((product, prime) => product * prime, 1n);
-  const random = (bytes: number): bigint => BigInt(`0x${randomBytes(bytes).toString('hex')}`);
-  const prime = (): bigint => {
-    for (;;) {
-      const residue = power(65_537n, random(8), m);
-      // Fills 1,024 bits with the top two set, so that the modulus has 2,048.
-      const least = (3n << 1022n) / m + 1n;
-      const candidate = (least + (random(7) % ((1n << 1022n) / m - 1n))) * m + residue;
-      if (checkPrimeSync(candidate)) return candidate;
-    }
-  };
-  const [p, q, e] = [prime(), prime(), 65_537n];
-  const d = inverse(e, (p - 1n) * (q - 1n));
-  const b64 = (value: bigint): string => {
-    const digits = value.toString(16);
-    return Buffer.from(digits.padStart(digits.length + (digits.length % 2), '0'), 'hex').toString(
-      'base64url',
-    );
-  };
-  const jwk = {
-    kty: 'RSA',
-    n: b64(p * q),
-    e: b64(e),
-    d: b64(d),
-    p: b64(p),
-    q: b64(q),
-    dp: b64(d % (p - 1n)),
-    dq: b64(d % (q - 1n)),
-    qi: b64(inverse(q, p)),
-  };
-  return createPrivateKey({ key: jwk, format: 'jwk' }).export({ type: 'pkcs8', format: 'pem' });
-}
-
-function power(base: bigint, exponent: bigint, modulus: bigint): bigint {
-  let result = 1n;
-  let square = base % modulus;
-  for (let left = exponent; left > 0n; left >>= 1n) {
-    if ((left & 1n) === 1n) result = (result * square) % modulus;
-    square = (square * square) % modulus;
-  }
-  return result;
-}
-
-function inverse(value: bigint, modulus: bigint): bigint {
-  let [r, nextR, t, nextT] = [modulus, value % modulus, 0n, 1n];
-  while (nextR !== 0n) {
-    const quotient = r / nextR;
-    [r, nextR] = [nextR, r - quotient * nextR];
-    [t, nextT] = [nextT, t - quotient * nextT];
-  }
-  return t < 0n ? t + modulus : t;
-}
-
-const accepted: Readonly<Record<string, () => Buffer>> = {
-  'P-256': () => csr('p256', '/CN=d1'),
-  'P-384 with SHA-384': () => csr('p384', '/CN=d1', '-sha384'),
-  Ed25519: () => csr('ed25519', '/CN=d1'),
-  'RSA-2048': () => csr('rsa2048', '/CN=d1'),
-  'RSA-2048 with SHA-512': () => csr('rsa2048', '/CN=d1', '-sha512'),
-  DER: () => csr('p256', '/CN=d1', '-outform', 'DER'),
-  'the old PEM label': () =>
-    Buffer.from(
-      csr('p256', '/CN=d1').toString().replaceAll('CERTIFICATE REQ', 'NEW CERTIFICATE REQ'),
-    ),
-  'no CN': () => csr('p256', '/O=Example'),
-  'an empty subject': () => csr('p256', '/'),
-  'a subject with more than a CN': () => csr('p256', '/C=DE/O=Example/CN=d1'),
-  'its own SPIFFE id': () => withExtensions(ownSan),
-  'clientAuth and digitalSignature': () =>
-    withExtensions(ownSan, 'extendedKeyUsage=clientAuth', 'keyUsage=critical,digitalSignature'),
-  'CA:FALSE': () => withExtensions('basicConstraints=critical,CA:FALSE'),
-  'a challenge password': () => handmade({ attributes: [attribute(oids.challengePassword)] }),
-  'no attributes at all': () => handmade({}),
-};
-
-function attribute(oid: string): Buffer {
-  return write.sequence(write.oid(oid), write.setOf(write.utf8String('x')));
-}
-
-for (const [what, make] of Object.entries(accepted)) {
+for (const [what, make] of Object.entries(acceptedRequests)) {
   test(`a request is accepted: ${what}`, () => {
     const made = make();
     const isPem = made[0] !== 0x30;
@@ -199,252 +31,6 @@ for (const [what, make] of Object.entries(accepted)) {
     );
     assert.deepEqual(checkCsr(made, expected), decodePem('PUBLIC KEY', peer.toString())[0]);
   });
-}
-
-const lookalike = '/CN=d\u0456';
-/** What is wrong, the request, and what the message must speak of. */
-const refusedRequests: readonly (readonly [string, () => Buffer | string, RegExp])[] = [
-  ['someone else’s CN', () => csr('p256', '/CN=d2'), /CN is "d2"/],
-  ['two CNs', () => csr('p256', '/CN=d1/CN=d2'), /2 CNs/],
-  ['the right CN twice', () => csr('p256', '/CN=d1/CN=d1'), /2 CNs/],
-  ['two CNs in one RDN', () => csr('p256', '/CN=d1+CN=d2'), /2 CNs/],
-  ['a CN with other case', () => csr('p256', '/CN=D1'), /CN is "D1"/],
-  ['a look-alike letter', () => csr('p256', lookalike), /CN is "d\\u\{456\}"/],
-  ['a CN of +', () => csr('p256', '/CN=\\+'), /CN is "\+"/],
-  ['a CN of #', () => csr('p256', '/CN=#'), /CN is "#"/],
-  ['a CN with a separator', () => csr('p256', '/CN=d1\\/x'), /CN is "d1\/x"/],
-  ['a CN of $share', () => csr('p256', '/CN=$share'), /\$share/],
-  ['a CN of __proto__', () => csr('p256', '/CN=__proto__'), /__proto__/],
-  ['a NUL in the CN', () => handmade({ subject: name(write.utf8String('d1\0')) }), /CN is/],
-  ['a newline in the CN', () => handmade({ subject: name(write.utf8String('d1\n')) }), /CN is/],
-  ['an empty CN', () => handmade({ subject: name(write.utf8String('')) }), /CN is ""/],
-  [
-    'a CN of 65,535 bytes',
-    () => handmade({ subject: name(write.utf8String('x'.repeat(65_000))) }),
-    /CN is|64 KiB/,
-  ],
-  [
-    'a CN that is not UTF-8',
-    () => handmade({ subject: name(write.element(0x0c, Buffer.of(0xff))) }),
-    /cannot be read/,
-  ],
-  [
-    'a second CN as a BMPString',
-    () =>
-      handmade({
-        subject: name(write.utf8String('d1'), write.element(0x1e, Buffer.from('00640032', 'hex'))),
-      }),
-    /2 CNs/,
-  ],
-  [
-    'someone else’s SPIFFE id',
-    () => withExtensions('subjectAltName=URI:spiffe://fleet.example/device/d2'),
-    /subjectAltName/,
-  ],
-  [
-    'another kind',
-    () => withExtensions('subjectAltName=URI:spiffe://fleet.example/service/d1'),
-    /subjectAltName/,
-  ],
-  [
-    'another trust domain',
-    () => withExtensions('subjectAltName=URI:spiffe://other.example/device/d1'),
-    /subjectAltName/,
-  ],
-  ['a DNS name', () => withExtensions(`${ownSan},DNS:gateway.fleet.example`), /subjectAltName/],
-  ['a wildcard', () => withExtensions('subjectAltName=DNS:*.fleet.example'), /subjectAltName/],
-  ['an IP address', () => withExtensions(`${ownSan},IP:127.0.0.1`), /subjectAltName/],
-  ['a mail address', () => withExtensions(`${ownSan},email:a@b.example`), /subjectAltName/],
-  [
-    '200 names',
-    () =>
-      withExtensions(
-        `subjectAltName=${Array.from({ length: 200 }, (_, n) => `DNS:h${n}.example`).join(',')}`,
-      ),
-    /subjectAltName/,
-  ],
-  [
-    'its own name twice',
-    () => withExtensions(`${ownSan},URI:spiffe://fleet.example/device/d1`),
-    /subjectAltName/,
-  ],
-  ['CA:TRUE', () => withExtensions('basicConstraints=critical,CA:TRUE'), /CA:TRUE/],
-  [
-    'a path length',
-    () =>
-      handmade({
-        attributes: [
-          extensionRequest(
-            extension(oids.basicConstraints, write.sequence(write.unsignedInteger(0))),
-          ),
-        ],
-      }),
-    /CA:TRUE/,
-  ],
-  ['keyCertSign', () => withExtensions('keyUsage=digitalSignature,keyCertSign'), /keyCertSign/],
-  [
-    'keyEncipherment',
-    () => withExtensions('keyUsage=digitalSignature,keyEncipherment'),
-    /keyEncipherment/,
-  ],
-  [
-    'serverAuth',
-    () => withExtensions('extendedKeyUsage=clientAuth,serverAuth'),
-    /extendedKeyUsage/,
-  ],
-  ['any purpose', () => withExtensions('extendedKeyUsage=anyExtendedKeyUsage'), /extendedKeyUsage/],
-  ['an unknown extension', () => withExtensions('1.2.3.4=DER:0500'), /1\.2\.3\.4/],
-  ['a policy', () => withExtensions('certificatePolicies=1.2.3.4'), /2\.5\.29\.32/],
-  [
-    'an extension twice',
-    () =>
-      handmade({
-        attributes: [
-          extensionRequest(
-            extension(oids.basicConstraints, write.sequence()),
-            extension(oids.basicConstraints, write.sequence(write.boolean(true))),
-          ),
-        ],
-      }),
-    /twice/,
-  ],
-  [
-    'two extension requests',
-    () =>
-      handmade({
-        attributes: [
-          extensionRequest(),
-          extensionRequest(extension(oids.basicConstraints, write.sequence(write.boolean(true)))),
-        ],
-      }),
-    /twice/,
-  ],
-  [
-    'a key usage that is none',
-    () => handmade({ attributes: [extensionRequest(extension(oids.keyUsage, write.nullValue()))] }),
-    /cannot be read/,
-  ],
-  [
-    'an attribute of Microsoft',
-    () => handmade({ attributes: [attribute('1.3.6.1.4.1.311.2.1.14')] }),
-    /1\.3\.6\.1\.4\.1\.311/,
-  ],
-  [
-    'too many attributes',
-    () => handmade({ attributes: Array.from({ length: 17 }, (_, n) => attribute(`1.2.${n}`)) }),
-    /attributes/,
-  ],
-  ['version 2', () => handmade({ version: 1 }), /version/],
-  ['RSA-1024', () => csr('rsa1024', '/CN=d1'), /1024 bits/],
-  ['exponent 3', () => csr('rsa3', '/CN=d1'), /exponent/],
-  ['exponent 1', () => exponentOne(), /exponent/],
-  ['RSA-PSS', () => csr('rsaPss', '/CN=d1'), /not accepted/],
-  ['ROCA', () => handmade({ privateKeyPem: rocaKey() }), /ROCA/],
-  ['P-192', () => csr('p192', '/CN=d1'), /prime192v1/],
-  ['P-521', () => csr('p521', '/CN=d1'), /secp521r1/],
-  ['secp256k1', () => csr('secp256k1', '/CN=d1'), /secp256k1/],
-  ['a curve spelled out', () => csr('explicit', '/CN=d1'), /unusual form/],
-  ['a compressed point', () => compressed(), /unusual form/],
-  ['RSA without the NULL', () => withoutNull(), /unusual form/],
-  ['Ed448', () => csr('ed448', '/CN=d1'), /not accepted/],
-  ['SHA-1 with RSA', () => csr('rsa2048', '/CN=d1', '-sha1'), /signed with/],
-  ['SHA-1 with EC', () => csr('p256', '/CN=d1', '-sha1'), /signed with/],
-  ['MD5', () => csr('rsa2048', '/CN=d1', '-md5'), /signed with/],
-  [
-    'a signature that was changed',
-    () => flipped(derOf(csr('p256', '/CN=d1')), -1),
-    /does not verify/,
-  ],
-  ['another key than the one that signed', () => swapped(), /does not verify/],
-  ['an algorithm of another key type', () => wrongAlgorithm(), /do not fit|does not verify/],
-  ['1 MB', () => Buffer.alloc(1024 * 1024, 0x30), /64 KiB/],
-  [
-    '1 MB of PEM',
-    () => `-----BEGIN CERTIFICATE REQUEST-----\n${'A'.repeat(1024 * 1024)}`,
-    /64 KiB/,
-  ],
-  ['nothing', () => '', /no certificate signing request/],
-  [
-    'a certificate',
-    () => openssl('req', '-x509', '-key', keyFile('p256'), '-subj', '/CN=d1'),
-    /no certificate signing request/,
-  ],
-  ['a private key', () => readFileSync(keyFile('p256')), /no certificate signing request/],
-  [
-    'two requests',
-    () => Buffer.concat([csr('p256', '/CN=d1'), csr('p256', '/CN=d1')]),
-    /more than one/,
-  ],
-  [
-    'something behind the request',
-    () => Buffer.concat([derOf(csr('p256', '/CN=d1')), Buffer.of(0)]),
-    /cannot be read/,
-  ],
-];
-
-function flipped(der: Buffer, at: number): Buffer {
-  const copy = Buffer.from(der);
-  const index = at < 0 ? copy.length + at : at;
-  copy[index] = (copy[index] ?? 0) ^ 1;
-  return copy;
-}
-
-/** A request whose key was replaced by another device's, whose signature nobody has. */
-function swapped(): Buffer {
-  const mine = derOf(csr('p256', '/CN=d1'));
-  openssl('genpkey', ...keyKinds.p256, '-out', folder.at('theirs.key'));
-  const publicKeyOf = (file: string): Buffer => spkiOf(createPrivateKey(readFileSync(file)));
-  const own = publicKeyOf(keyFile('p256'));
-  const at = mine.indexOf(own);
-  assert.ok(at > 0);
-  publicKeyOf(folder.at('theirs.key')).copy(mine, at);
-  return mine;
-}
-
-function wrongAlgorithm(): Buffer {
-  const key = createPrivateKey(readFileSync(keyFile('ed25519')));
-  const info = write.sequence(write.unsignedInteger(0), name(write.utf8String('d1')), spkiOf(key));
-  const algorithm = write.sequence(write.oid(oids.ecdsaWithSha256));
-  return write.sequence(info, algorithm, write.bitString(sign(null, info, key)));
-}
-
-/** The same key again, in the other encoding of its point. */
-function compressed(): Buffer {
-  const file = folder.at('compressed.key');
-  openssl('ec', '-in', keyFile('p256'), '-conv_form', 'compressed', '-out', file);
-  return openssl('req', '-new', '-key', file, '-subj', '/CN=d1');
-}
-
-function withoutNull(): Buffer {
-  const key = createPrivateKey(readFileSync(keyFile('rsa2048')));
-  const usual = spkiOf(key);
-  const { bytes } = bitStringOf(usual);
-  const spki = write.sequence(write.sequence(write.oid(rsaEncryption)), write.bitString(bytes));
-  const info = write.sequence(write.unsignedInteger(0), name(write.utf8String('d1')), spki);
-  const algorithm = write.sequence(write.oid(oids.sha256WithRsa), write.nullValue());
-  return write.sequence(info, algorithm, write.bitString(sign('sha256', info, key)));
-}
-
-function bitStringOf(spki: Buffer): { bytes: Buffer } {
-  const reader = new DerReader(spki).sequence();
-  reader.element();
-  return reader.bitString();
-}
-
-/** RSA with exponent 1: every signature is its own message. */
-function exponentOne(): Buffer {
-  const { n = '' } = createPrivateKey(readFileSync(keyFile('rsa2048'))).export({ format: 'jwk' });
-  const rsaKey = write.sequence(
-    write.unsignedInteger(Buffer.from(n, 'base64url')),
-    write.unsignedInteger(1),
-  );
-  const spki = write.sequence(
-    write.sequence(write.oid(rsaEncryption), write.nullValue()),
-    write.bitString(rsaKey),
-  );
-  const info = write.sequence(write.unsignedInteger(0), name(write.utf8String('d1')), spki);
-  const algorithm = write.sequence(write.oid(oids.sha256WithRsa), write.nullValue());
-  return write.sequence(info, algorithm, write.bitString(Buffer.alloc(256, 1)));
 }
 
 for (const [what, make, message] of refusedRequests) {
@@ -503,10 +89,14 @@ function derSignatureAt(der: Buffer): number {
   return assert.fail('no signature found');
 }
 
-test('sound keys do not look like ROCA', () => {
+test('nothing is found in a sound modulus', () => {
   const { n = '' } = createPrivateKey(readFileSync(keyFile('rsa2048'))).export({ format: 'jwk' });
-  assert.equal(
-    hasRocaFingerprint(BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`)),
-    false,
-  );
+  const modulus = BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`);
+  assert.equal(modulusWeakness(modulus), undefined);
+});
+
+test('a modulus is a square', () => {
+  const p = generatePrimeSync(1024, { bigint: true });
+  assert.match(modulusWeakness(p * p) ?? '', /too close/);
+  assert.equal(modulusWeakness(p * generatePrimeSync(1024, { bigint: true })), undefined);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { WorkerMetrics } from '../../common/ipc/messages.ts';
+import type { ClockReading, WorkerMetrics } from '../../common/ipc/messages.ts';
 import { GatewayMetrics } from './gateway-metrics.ts';
 import { parseSeriesName } from './series-name.ts';
 import { maxSeriesPerSlot, WorkerSeries } from './worker-series.ts';
@@ -20,6 +20,14 @@ const state = () => ({
   seq: 9,
   workers: [{ slot: 0, acknowledgedSeq: 7 }],
   identities: { device: 3, service: 1, operator: 0 },
+  clock: { synchronized: true, aheadSeconds: -0.25 },
+  lists: [{ issuer: 'ab', number: 7, nextUpdate: 1_800_000_000_500 }],
+  expiring: { 0: 1, 1: 2, 7: 3, 30: 4 },
+  ends: { root: 4_000_000, issuing: 3_000_000, server: 2_000_000 },
+  enrolments: new Map([
+    ['issued', 4],
+    ['unauthenticated', 2],
+  ]),
 });
 
 async function lines(metrics: GatewayMetrics): Promise<ReadonlySet<string>> {
@@ -87,7 +95,7 @@ test('series names that are not ours are refused', () => {
     'sallyport_a{worker="3"}',
     'sallyport_a{b="1",b="2"}',
     'sallyport_a{__proto__="1"}'.replace('__proto__', 'a-b'),
-    `sallyport_a{b="${'x'.repeat(65)}"}`,
+    `sallyport_a{b="${'x'.repeat(130)}"}`,
   ]) {
     assert.equal(parseSeriesName(text), undefined, text);
   }
@@ -98,6 +106,10 @@ test('series names that are not ours are refused', () => {
       ['entry', 'publish'],
     ],
   });
+  const spool = `${'r'.repeat(64)}/a_${'b'.repeat(62)}`;
+  assert.deepEqual(parseSeriesName(`sallyport_spool_waiting{spool="${spool}"}`)?.labels, [
+    ['spool', spool],
+  ]);
 });
 
 test('hostile label and metric names pollute nothing', async () => {
@@ -119,10 +131,70 @@ test('one name cannot be a counter and a gauge', async () => {
   assert.equal(text.match(/^sallyport_a\{/gm)?.length, 1);
 });
 
+test('the clock of the machine is reported as far as anybody knows it', async () => {
+  const clockLines = async (clock: ClockReading | undefined): Promise<string[]> =>
+    [...(await lines(new GatewayMetrics(() => ({ ...state(), clock }))))].filter((line) =>
+      line.startsWith('sallyport_control_clock'),
+    );
+  assert.deepEqual(await clockLines(state().clock), [
+    'sallyport_control_clock_synchronized 1',
+    'sallyport_control_clock_offset_seconds -0.25',
+  ]);
+  assert.deepEqual(await clockLines({ synchronized: false, aheadSeconds: undefined }), [
+    'sallyport_control_clock_synchronized 0',
+  ]);
+  assert.deepEqual(await clockLines(undefined), []);
+});
+
+test('the revocation lists of our own CAs are reported', async () => {
+  const text = await lines(new GatewayMetrics(state));
+  assert.ok(text.has('sallyport_crl_number{issuer="ab"} 7'));
+  assert.ok(text.has('sallyport_crl_next_update_seconds{issuer="ab"} 1800000000.5'));
+});
+
+test('the revocation lists of other authorities are reported by trust anchor', async () => {
+  const text = await lines(
+    new GatewayMetrics(state, () => [
+      {
+        anchor: 'factory',
+        current: false,
+        revoked: 3,
+        nextUpdate: 1_800_000_000_000,
+        refused: 2,
+        failed: 1,
+      },
+      {
+        anchor: 'new',
+        current: true,
+        revoked: 0,
+        nextUpdate: undefined,
+        refused: 0,
+        failed: 0,
+      },
+    ]),
+  );
+  const prefix = 'sallyport_trust_anchor_crl';
+  for (const line of [
+    'current{anchor="factory"} 0',
+    'current{anchor="new"} 1',
+    'revoked{anchor="factory"} 3',
+    'next_update_seconds{anchor="factory"} 1800000000',
+    'refused_total{anchor="factory"} 2',
+    'failures_total{anchor="factory"} 1',
+  ]) {
+    assert.ok(text.has(`${prefix}_${line}`), line);
+  }
+  assert.ok(
+    ![...text].some((line) => line.startsWith(`${prefix}_next_update_seconds{anchor="new"`)),
+  );
+});
+
 test('control reports itself, and two of them can live in one process', async () => {
   assert.ok(new GatewayMetrics(state));
   const text = await lines(new GatewayMetrics(state));
   assert.ok(text.has('sallyport_control_identities{kind="device"} 3'));
+  assert.ok(text.has('sallyport_control_certificate_ends_seconds{certificate="issuing"} 3000'));
+  assert.ok(text.has('sallyport_control_enrolments_total{outcome="issued"} 4'));
   assert.ok(text.has('sallyport_control_worker_lag{worker="0"} 2'));
   assert.ok(text.has('sallyport_control_started_seconds 1700000000'));
   assert.ok([...text].some((line) => line.startsWith('sallyport_control_resident_memory_bytes ')));

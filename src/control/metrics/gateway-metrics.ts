@@ -3,7 +3,12 @@
  */
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { WorkerMetrics } from '../../common/ipc/messages.ts';
+import type { AnchorListState } from '../revocation/external/external-crls.ts';
+import { registerCrls } from './crl-metrics.ts';
+import { registerOwnCrls } from './own-crl-metrics.ts';
 import type { ControlState } from './ports.ts';
+import { registerTokens } from './token-metrics.ts';
+import type { TokenState } from './token-metrics.ts';
 import { WorkerSeries } from './worker-series.ts';
 import type { Reading } from './worker-series.ts';
 
@@ -11,10 +16,17 @@ export class GatewayMetrics {
   readonly #series = new WorkerSeries();
   readonly #control = new Registry();
 
-  /** `state` is asked at every scrape and must be quick. */
-  constructor(state: () => ControlState) {
+  /** All of them are asked at every scrape and must be quick. */
+  constructor(
+    state: () => ControlState,
+    crls: () => readonly AnchorListState[] = () => [],
+    tokens: () => TokenState = () => ({ issuers: [], outcomes: new Map() }),
+  ) {
     registerProcess(this.#control);
     registerState(this.#control, state, this.#series);
+    registerCrls(this.#control, crls);
+    registerOwnCrls(this.#control, () => state().lists);
+    registerTokens(this.#control, tokens);
   }
 
   /** A worker's report; its contents are not trusted. */
@@ -88,6 +100,56 @@ function registerState(registry: Registry, state: () => ControlState, series: Wo
       for (const { slot, acknowledgedSeq } of workers) {
         this.set({ worker: String(slot) }, Math.max(0, seq - acknowledgedSeq));
       }
+    },
+  });
+  void new Counter({
+    name: 'sallyport_control_enrolments_total',
+    help: 'Requests of EST for a certificate, by what became of them.',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [outcome, count] of state().enrolments) this.inc({ outcome }, count);
+    },
+  });
+  void new Gauge({
+    name: 'sallyport_control_certificates_expiring',
+    help: 'Identities whose last certificate ends within so many days; 0 = has ended.',
+    labelNames: ['days'],
+    registers,
+    collect() {
+      for (const [days, count] of Object.entries(state().expiring)) this.set({ days }, count);
+    },
+  });
+  void new Gauge({
+    name: 'sallyport_control_certificate_ends_seconds',
+    help: "When the certificates of the CA and the gateway's own end, in seconds since 1970.",
+    labelNames: ['certificate'],
+    registers,
+    collect() {
+      for (const [certificate, endsMs] of Object.entries(state().ends)) {
+        this.set({ certificate }, endsMs / 1000);
+      }
+    },
+  });
+  void new Gauge({
+    name: 'sallyport_control_clock_synchronized',
+    help: 'Whether chrony or systemd-timesyncd has the clock of this machine under control; absent when neither is there.',
+    registers,
+    collect() {
+      this.remove();
+      const { clock } = state();
+      if (clock !== undefined) this.set(clock.synchronized ? 1 : 0);
+    },
+  });
+  void new Gauge({
+    name: 'sallyport_control_clock_offset_seconds',
+    help: 'How far the clock of this machine is ahead of its time servers; negative = behind; absent when nobody knows.',
+    registers,
+    collect() {
+      this.remove();
+      const { clock } = state();
+      if (clock?.aheadSeconds !== undefined) this.set(clock.aheadSeconds);
     },
   });
   void new Counter({

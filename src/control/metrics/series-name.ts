@@ -1,6 +1,6 @@
 /**
  * The name of a time series as workers report it: `name{label="value",…}` in Prometheus' text form, without escapes,
- * because no legitimate label value needs one. `sallyport_control_` is for control itself.
+ * because no legitimate label value needs one; the longest is a spool, `<route>/<backend>`. `sallyport_control_` is for control itself.
  */
 export interface SeriesName {
   readonly metric: string;
@@ -8,7 +8,7 @@ export interface SeriesName {
 }
 
 const seriesPattern = /^(sallyport_(?!control_)[a-z0-9_]{1,80})(?:\{([^{}]{0,512})\})?$/;
-const labelPattern = /^([a-z_][a-z0-9_]{0,30})="([A-Za-z0-9._:/-]{0,64})"$/;
+const labelPattern = /^([a-z_][a-z0-9_]{0,30})="([A-Za-z0-9._:/-]{0,129})"$/;
 const maxLabels = 6;
 
 /** Undefined for what a worker of ours does not send; a worker is not trusted to be one of ours. */

@@ -6,8 +6,8 @@ import type { WorkerMetrics } from '../../common/ipc/messages.ts';
 import { parseSeriesName } from './series-name.ts';
 import type { SeriesName } from './series-name.ts';
 
-/** Series per slot: a worker that is taken over must not fill the memory of control. */
-export const maxSeriesPerSlot = 500;
+/** Series per slot, a few for each spool: a worker that is taken over must not fill the memory of control. */
+export const maxSeriesPerSlot = 2_000;
 
 interface Slot {
   generation: number;

@@ -1,5 +1,6 @@
 /** What the registry keeps, and how it is read back from its tables. */
 import type { PrincipalName } from '../../common/base/principal.ts';
+import type { RegisteredKey } from '../../common/ipc/credentials.ts';
 import type { IdentityEntry } from '../../common/ipc/snapshot.ts';
 import { bytes, integer, optionalInteger, optionalText, text } from '../store/row.ts';
 import type { Row } from '../store/row.ts';
@@ -20,6 +21,8 @@ export interface Identity extends StandingState {
 }
 
 export interface NewCertificate {
+  /** Of our own CAs: the subject key identifier of the one that signed it, hex; empty or left out for another anchor. */
+  readonly issuer?: string | undefined;
   /** Lower-case hex without leading zeros; unique within its anchor. */
   readonly serial: string;
   /** SHA-256 of the SubjectPublicKeyInfo, hex. */
@@ -30,11 +33,14 @@ export interface NewCertificate {
 }
 
 export interface CertificateRecord extends NewCertificate {
+  readonly issuer: string;
   readonly anchor: string;
   readonly principal: PrincipalName;
   readonly issuedAt: number;
   readonly revokedAt: number | undefined;
   readonly reason: string | undefined;
+  /** RFC 5280 section 5.3.1; 0 = unspecified. */
+  readonly reasonCode: number;
 }
 
 /** What one mutation changed: enough to tell the workers. */
@@ -61,6 +67,16 @@ export function identityOf(row: Row): Identity {
   };
 }
 
+/** When a device was last found to be used from two addresses, and from which. */
+export interface CloneRecord {
+  readonly at: number;
+  readonly addresses: readonly [string, string];
+}
+
+export function cloneOf(row: Row): CloneRecord {
+  return { at: integer(row, 'at'), addresses: [text(row, 'address'), text(row, 'other')] };
+}
+
 export function certificateOf(row: Row): CertificateRecord {
   return {
     anchor: text(row, 'anchor'),
@@ -73,10 +89,16 @@ export function certificateOf(row: Row): CertificateRecord {
     issuedAt: integer(row, 'issued_at'),
     revokedAt: optionalInteger(row, 'revoked_at'),
     reason: optionalText(row, 'reason'),
+    issuer: text(row, 'issuer'),
+    reasonCode: integer(row, 'reason_code'),
   };
 }
 
-export function entryOf(identity: Identity): IdentityEntry {
-  const { name, standing, role, anchor } = identity;
-  return { name, standing, role, anchor };
+export function entryOf(
+  { name, standing, role, anchor }: Identity,
+  keys: readonly RegisteredKey[] = [],
+): IdentityEntry {
+  return keys.length === 0
+    ? { name, standing, role, anchor }
+    : { name, standing, role, anchor, keys };
 }

@@ -8,6 +8,7 @@ import type { ErrorCode } from '../../common/base/errors.ts';
 import { principalName, standingActions } from '../../common/base/principal.ts';
 import type { StandingAction } from '../../common/base/principal.ts';
 import { openDatabase } from '../store/database.ts';
+import { migrations } from '../store/migrations.ts';
 import type { NewCertificate } from './records.ts';
 import { Registry } from './registry.ts';
 
@@ -349,4 +350,52 @@ test('what has been committed is there after the process is gone', () => {
   const other = openDatabase(folder.at('registry.db'));
   assert.equal(new Registry(other, clock).get(d1)?.standing, 'quarantined');
   other.close();
+});
+
+test('the issuer of each of our own certificates is known, and when the last under it expires', () => {
+  const issue = (issuer: string, lifeMs: number): void => {
+    registry.enrol(d1, 'device', 'internal', certificate({ issuer, notAfter: now + lifeMs }));
+  };
+  issue('a1', 5_000);
+  issue('b2', 1_000);
+  issue('a1', 2_000);
+  registry.observe(d2, 'device', 'factory', certificate({ notAfter: now + 9_000 }));
+  assert.deepEqual(
+    new Map(registry.lastExpiries()),
+    new Map([
+      ['a1', now + 5_000],
+      ['b2', now + 1_000],
+    ]),
+  );
+  assert.deepEqual(
+    registry.certificatesOf(d1).map(({ issuer }) => issuer),
+    ['a1', 'b2', 'a1'],
+  );
+  assert.equal(registry.certificatesOf(d2)[0]?.issuer, '');
+});
+
+test('certificates from before issuers were recorded are of the only one that there was', () => {
+  const path = folder.at('earlier.db');
+  const earlier = migrations.findIndex((step) => step.includes('ADD COLUMN issuer'));
+  const before = openDatabase(path, migrations.slice(0, earlier));
+  before.exec(`
+    INSERT INTO identities (name, standing, resume_to, role, anchor, created_at, updated_at)
+      VALUES ('device/d1', 'active', 'active', 'device', 'internal', 1, 1),
+        ('device/d2', 'active', 'active', 'device', 'factory', 1, 1);
+    INSERT INTO certificates
+      (anchor, serial, principal, spki_sha256, not_before, not_after, der, issued_at)
+      VALUES ('internal', 'a1', 'device/d1', 'k1', 1, 2, x'00', 1),
+        ('factory', 'a1', 'device/d2', 'k2', 1, 2, x'00', 1);
+  `);
+  before.close();
+  const migrated = openDatabase(path);
+  const upgraded = new Registry(migrated, clock);
+  upgraded.adoptUnknownIssuer('cafe');
+  upgraded.enrol(d1, 'device', 'internal', certificate({ issuer: 'beef' }));
+  upgraded.adoptUnknownIssuer('beef');
+  const issuers = upgraded.certificatesOf(d1).map(({ issuer }) => issuer);
+  assert.deepEqual(issuers, ['beef', 'cafe']);
+  assert.equal(upgraded.certificatesOf(d1)[1]?.reasonCode, 0);
+  assert.equal(upgraded.certificatesOf(d2)[0]?.issuer, '');
+  migrated.close();
 });

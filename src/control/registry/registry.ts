@@ -7,12 +7,21 @@ import type { Clock } from '../../common/base/clock.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { principalKinds } from '../../common/base/principal.ts';
 import type { PrincipalKind, PrincipalName, StandingAction } from '../../common/base/principal.ts';
+import { revocationReasons } from '../../common/base/revocation-reason.ts';
+import type { RegisteredKey } from '../../common/ipc/credentials.ts';
 import type { IdentityEntry } from '../../common/ipc/snapshot.ts';
 import { inTransaction } from '../store/database.ts';
 import { integer, text } from '../store/row.ts';
 import type { Row } from '../store/row.ts';
-import { certificateOf, entryOf, identityOf } from './records.ts';
-import type { CertificateRecord, Identity, NewCertificate, RegistryChange } from './records.ts';
+import { assertNotLocalOperator } from './local-operator.ts';
+import { certificateOf, cloneOf, entryOf, identityOf } from './records.ts';
+import type {
+  CertificateRecord,
+  CloneRecord,
+  Identity,
+  NewCertificate,
+  RegistryChange,
+} from './records.ts';
 import { hintFor, nextStanding } from './standing.ts';
 import type { StoredStanding } from './standing.ts';
 import { prepareStatements } from './statements.ts';
@@ -31,15 +40,34 @@ export interface IdentityQuery {
   readonly limit?: number | undefined;
 }
 
+/** The keys by which workers know an identity; none of those that have ended. */
+export interface EntryKeys {
+  of(name: PrincipalName): readonly RegisteredKey[];
+  all(): ReadonlyMap<PrincipalName, readonly RegisteredKey[]>;
+}
+
+const withoutKeys: EntryKeys = Object.freeze({ of: () => [], all: () => new Map() });
+
+/** Times are milliseconds since 1970-01-01 UTC. */
+export type LastCertificate = Pick<
+  CertificateRecord,
+  'principal' | 'anchor' | 'serial' | 'notBefore' | 'notAfter'
+>;
+
 export class Registry {
   readonly #database: DatabaseSync;
   readonly #clock: Clock;
   readonly #statements: Statements;
+  readonly #keys: EntryKeys;
 
-  /** `database` has been opened by `openDatabase` and outlives the registry. */
-  constructor(database: DatabaseSync, clock: Clock) {
+  /**
+   * @param database has been opened by `openDatabase` and outlives the registry.
+   * @param keys that go with the entries of workers.
+   */
+  constructor(database: DatabaseSync, clock: Clock, keys: EntryKeys = withoutKeys) {
     this.#database = database;
     this.#clock = clock;
+    this.#keys = keys;
     this.#statements = prepareStatements(database);
   }
 
@@ -81,9 +109,16 @@ export class Registry {
    * Whether `enrol` would accept this, before anything is signed.
    *
    * @throws SallyportError `wrong-standing` when the identity is not active; `already-exists` when it has another role
-   *   or anchor, or another identity has ever held this key.
+   *   or anchor, another identity has ever held this key, or it was revoked as compromised; `usage` for the name of the command line.
    */
   assertEnrollable(name: PrincipalName, role: string, anchor: string, spkiSha256: string): void {
+    this.assertRegistrable(name, role, anchor);
+    this.assertKeyFree(name, spkiSha256);
+  }
+
+  /** What `assertEnrollable` says of the identity alone. @throws as it does. */
+  assertRegistrable(name: PrincipalName, role: string, anchor: string): void {
+    assertNotLocalOperator(name);
     const known = this.get(name);
     if (known !== undefined) assertSame(known, role, anchor);
     if (known !== undefined && known.standing !== 'active') {
@@ -91,27 +126,61 @@ export class Registry {
         hint: hintFor(name, known.standing),
       });
     }
+  }
+
+  /** @throws SallyportError `already-exists` when another identity has ever held this key, or it was revoked as compromised. */
+  assertKeyFree(name: PrincipalName, spkiSha256: string): void {
+    const compromised = this.#statements.compromisedKey.get(
+      spkiSha256,
+      revocationReasons.keyCompromise,
+    );
+    // Reinstating brings the identity back, and not a key that somebody else may have.
+    if (compromised !== undefined) {
+      throw new SallyportError('already-exists', 'this key was revoked: key compromise', {
+        hint: 'make a new key on the device',
+      });
+    }
     // Revoked and expired certificates count: a key that left one device must not return as another.
-    const holder = this.#statements.otherHolderOfKey.get(spkiSha256, name);
+    const holder = this.otherHolderOf(spkiSha256, name);
     if (holder !== undefined) {
-      throw new SallyportError('already-exists', `${text(holder, 'principal')} holds this key`, {
+      throw new SallyportError('already-exists', `${holder} holds this key`, {
         hint: 'make a new key on the device: each identity has its own',
       });
     }
   }
 
-  /** Records a certificate that has been issued to `name`, registering it when it is new. @throws as `assertEnrollable`. */
+  /**
+   * Records a certificate that has been issued to `name`, registering it when it is new. `alongside` writes to the same
+   * database what must happen with it or not at all.
+   *
+   * @throws as `assertEnrollable`, and what `alongside` throws.
+   */
   enrol(
     name: PrincipalName,
     role: string,
     anchor: string,
     certificate: NewCertificate,
+    alongside?: () => void,
   ): RegistryChange {
     return inTransaction(this.#database, () => {
       this.assertEnrollable(name, role, anchor, certificate.spkiSha256);
+      alongside?.();
       const created = this.#insertIdentity(name, role, anchor);
       this.#insertCertificate(name, anchor, certificate);
       return this.#changed(name, [], created);
+    });
+  }
+
+  /**
+   * An identity without a certificate, for one that proves by a registered key who it is. Undefined when it is there
+   * already, just so and active.
+   *
+   * @throws SallyportError as `assertEnrollable` for who it is.
+   */
+  register(name: PrincipalName, role: string, anchor: string): RegistryChange | undefined {
+    return inTransaction(this.#database, () => {
+      this.assertRegistrable(name, role, anchor);
+      return this.#insertIdentity(name, role, anchor) ? this.#changed(name, [], true) : undefined;
     });
   }
 
@@ -137,6 +206,47 @@ export class Registry {
     });
   }
 
+  certificate(anchor: string, serial: string): CertificateRecord | undefined {
+    const row = this.#statements.certificate.get(anchor, serial);
+    return row === undefined ? undefined : certificateOf(row);
+  }
+
+  /** Everything that our own CAs have issued, in the order in which it was; `after` is the `row` of the last one before. */
+  issuedAfter(
+    after: number,
+    limit: number,
+  ): readonly { readonly row: number; readonly record: CertificateRecord }[] {
+    return this.#statements.issuedAfter
+      .all(after, limit)
+      .map((row) => ({ row: integer(row, 'row'), record: certificateOf(row) }));
+  }
+
+  /** Another identity that has ever held this key. */
+  otherHolderOf(spkiSha256: string, name: PrincipalName): string | undefined {
+    const row = this.#statements.otherHolderOfKey.get(spkiSha256, name);
+    return row === undefined ? undefined : text(row, 'principal');
+  }
+
+  /** How many certificates were issued to `name` after `sinceMs`. */
+  issuedSince(name: PrincipalName, sinceMs: number): number {
+    const row = this.#statements.issuedSince.get(name, sinceMs);
+    return row === undefined ? 0 : integer(row, 'n');
+  }
+
+  /** Certificates that a version before issuers were recorded has left: there was only one issuer then. */
+  adoptUnknownIssuer(issuer: string): void {
+    this.#statements.adoptUnknownIssuer.run(issuer);
+  }
+
+  /** Issuer → when the last of what it has issued expires, of our own CAs. */
+  lastExpiries(): ReadonlyMap<string, number> {
+    const expiries = new Map<string, number>();
+    for (const row of this.#statements.lastExpiries.iterate()) {
+      expiries.set(text(row, 'issuer'), integer(row, 'last'));
+    }
+    return expiries;
+  }
+
   /** The identity to which this certificate is recorded. */
   holderOf(anchor: string, serial: string): Identity | undefined {
     const row = this.#statements.certificate.get(anchor, serial);
@@ -150,18 +260,25 @@ export class Registry {
   }
 
   /**
-   * Revoking also revokes every certificate; reinstating brings none of them back.
+   * Revoking also revokes every certificate and registered key, and every token, invitation and approval by which the identity would come to
+   * another: whoever has it may also have those. Reinstating brings none of them back.
    *
+   * @param reasonCode of the certificates: CRLReason (RFC 5280 section 5.3.1), 0 = unspecified.
    * @throws SallyportError `unknown-principal`, or `wrong-standing` with a hint that names the command that applies.
    */
-  changeStanding(name: PrincipalName, command: StandingAction, reason?: string): RegistryChange {
+  changeStanding(
+    name: PrincipalName,
+    command: StandingAction,
+    reason?: string,
+    reasonCode = 0,
+  ): RegistryChange {
     return inTransaction(this.#database, () => {
       const before = this.#require(name);
       const { standing, resumeTo } = nextStanding(name, before, command);
       const now = this.#clock.now();
       const words = reason?.slice(0, maxReasonCharacters) ?? null;
       this.#statements.setStanding.run(standing, resumeTo, words, now, name);
-      const revoked = standing === 'revoked' ? this.#revokeCertificates(name, now, words) : [];
+      const revoked = standing === 'revoked' ? this.#revokeAll(name, now, words, reasonCode) : [];
       return this.#changed(name, revoked, false);
     });
   }
@@ -190,11 +307,43 @@ export class Registry {
     });
   }
 
-  /** Everything that workers must know of every identity. */
+  cloneOf(name: PrincipalName): CloneRecord | undefined {
+    const row = this.#statements.clone.get(name);
+    return row === undefined ? undefined : cloneOf(row);
+  }
+
+  /** @throws SallyportError `unknown-principal`. */
+  markClone(name: PrincipalName, addresses: readonly [string, string]): void {
+    this.#require(name);
+    this.#statements.markClone.run(name, this.#clock.now(), ...addresses);
+  }
+
+  /**
+   * For each identity that is not revoked the certificate that ends last, of those that are not revoked, in the order of
+   * the names. @param after the last name of the page before.
+   */
+  lastCertificates(after: string, limit: number): readonly LastCertificate[] {
+    return this.#statements.lastCertificates.all(after, limit).map((row) => ({
+      principal: text(row, 'principal') as PrincipalName, // a foreign key into identities
+      anchor: text(row, 'anchor'),
+      serial: text(row, 'serial'),
+      notBefore: integer(row, 'not_before'),
+      notAfter: integer(row, 'not_after'),
+    }));
+  }
+
+  /** What workers must know of one identity. @throws SallyportError `unknown-principal`. */
+  entry(name: PrincipalName): IdentityEntry {
+    return entryOf(this.#require(name), this.#keys.of(name));
+  }
+
+  /** The same of every identity. */
   snapshotEntries(): IdentityEntry[] {
+    const keys = this.#keys.all();
     const entries: IdentityEntry[] = [];
     for (const row of this.#statements.allIdentities.iterate()) {
-      entries.push(entryOf(identityOf(row)));
+      const identity = identityOf(row);
+      entries.push(entryOf(identity, keys.get(identity.name)));
     }
     return entries;
   }
@@ -236,6 +385,7 @@ export class Registry {
       notAfter,
       der,
       this.#clock.now(),
+      certificate.issuer ?? '',
     );
     if (changes !== 1) {
       throw new SallyportError(
@@ -245,8 +395,18 @@ export class Registry {
     }
   }
 
-  #revokeCertificates(name: PrincipalName, now: number, reason: string | null): string[] {
-    const revoked = this.#statements.revokeCertificates.all(now, reason, name);
+  #revokeAll(
+    name: PrincipalName,
+    now: number,
+    reason: string | null,
+    reasonCode: number,
+  ): string[] {
+    const { withdrawTokens, withdrawInvitations, withdrawApprovals, revokeKeys } = this.#statements;
+    revokeKeys.run(now, reasonCode, name);
+    withdrawTokens.run(name);
+    withdrawInvitations.run(name);
+    withdrawApprovals.run(reason, name);
+    const revoked = this.#statements.revokeCertificates.all(now, reason, reasonCode, name);
     return revoked
       .filter((row) => integer(row, 'not_after') >= expiryOfLastAccepted(now))
       .map(serialKey);
@@ -257,8 +417,7 @@ export class Registry {
     revokedSerials: readonly string[],
     created: boolean,
   ): RegistryChange {
-    const identity = this.#require(name);
-    return { identity, entry: entryOf(identity), revokedSerials, created };
+    return { identity: this.#require(name), entry: this.entry(name), revokedSerials, created };
   }
 }
 

@@ -10,6 +10,8 @@ import { migrations } from './migrations.ts';
 /** Relative to the current directory: control's folder. */
 export const databaseFile = 'registry.db';
 const busyTimeoutMs = 5_000;
+/** SQLITE_IOERR and SQLITE_FULL. */
+const diskFailures: ReadonlySet<number> = new Set([10, 13]);
 
 /**
  * Opens `path`, making it on the first start, and brings its schema up to date. The `-wal` and `-shm` files exist when
@@ -45,7 +47,11 @@ export function openDatabase(path: string, steps: readonly string[] = migrations
   }
 }
 
-/** All of `action` or nothing of it; durable when it returns. Not to be nested. */
+/**
+ * All of `action` or nothing of it; durable when it returns. Not to be nested.
+ *
+ * @throws what `action` throws; SallyportError `io` when the disk is full or fails.
+ */
 export function inTransaction<T>(database: DatabaseSync, action: () => T): T {
   database.exec('BEGIN IMMEDIATE');
   try {
@@ -55,8 +61,19 @@ export function inTransaction<T>(database: DatabaseSync, action: () => T): T {
   } catch (thrown) {
     // SQLite has already rolled back on some errors, a full disk among them.
     if (database.isTransaction) database.exec('ROLLBACK');
-    throw thrown;
+    throw storageFailure(thrown) ?? thrown;
   }
+}
+
+/** For whoever waits for it, who can do something about the disk; undefined when it is anything else. */
+function storageFailure(thrown: unknown): SallyportError | undefined {
+  if (!(thrown instanceof Error && 'errcode' in thrown)) return undefined;
+  // SQLite's extended result codes have more in their upper bits.
+  if (!diskFailures.has(Number(thrown.errcode) & 0xff)) return undefined;
+  return new SallyportError('io', `control cannot write its database: ${messageOf(thrown)}`, {
+    hint: 'make room on the disk, and try again',
+    cause: thrown,
+  });
 }
 
 /** Each step in a transaction of its own, together with the number that says it is done. */

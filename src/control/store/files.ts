@@ -24,7 +24,7 @@ import { messageOf, SallyportError } from '../../common/base/errors.ts';
 const fileMode = 0o600;
 const directoryMode = 0o700;
 
-/** What control opens in its folder, besides the folder of the CA. */
+/** What control opens in its folder, besides its own folders there. */
 const ownFiles = [
   'registry.db',
   'registry.db-wal',
@@ -33,7 +33,8 @@ const ownFiles = [
   'audit.jsonl',
   'master.key',
 ] as const;
-const ownFolder = 'ca';
+/** Of the CA, and of the revocation lists of other authorities. */
+const ownFolders = ['ca', 'crl'] as const;
 const rootUid = 0;
 
 /** @throws SallyportError `io`, also when something else than a folder has this name. */
@@ -161,11 +162,14 @@ export function isPresent(path: string): boolean {
 export function assertOwnFiles(): void {
   attempt('cannot look at the data directory', () => {
     const owners = [rootUid, lstatSync('.').uid];
-    const folder = statusIfPresent(ownFolder);
-    if (folder !== undefined && (!folder.isDirectory() || !owners.includes(folder.uid))) {
-      throw foreign(ownFolder, 'a plain folder');
-    }
-    for (const path of [...ownFiles, ...(folder === undefined ? [] : filesOf(ownFolder))]) {
+    const folders = ownFolders.filter((name) => {
+      const folder = statusIfPresent(name);
+      if (folder !== undefined && (!folder.isDirectory() || !owners.includes(folder.uid))) {
+        throw foreign(name, 'a plain folder');
+      }
+      return folder !== undefined;
+    });
+    for (const path of [...ownFiles, ...folders.flatMap(filesOf)]) {
       const file = statusIfPresent(path);
       if (file === undefined) continue;
       if (!isPlainFile(file) || !owners.includes(file.uid)) throw foreign(path, 'a plain file');
@@ -182,16 +186,17 @@ export function assertOwnFiles(): void {
  */
 export function giveFilesTo(directory: string, uid: number, gid: number): void {
   attempt(`cannot change the owner of ${directory}`, () => {
-    const folder = join(directory, ownFolder);
-    const hasFolder = statusIfPresent(folder)?.isDirectory() === true;
+    const folders = ownFolders
+      .map((name) => join(directory, name))
+      .filter((folder) => statusIfPresent(folder)?.isDirectory() === true);
     const files = ownFiles.map((name) => join(directory, name));
-    for (const path of hasFolder ? [...files, ...filesOf(folder)] : files) {
+    for (const path of [...files, ...folders.flatMap(filesOf)]) {
       const file = statusIfPresent(path);
       if (file !== undefined && isPlainFile(file) && file.uid === rootUid) {
         lchownSync(path, uid, gid);
       }
     }
-    if (hasFolder) lchownSync(folder, uid, gid);
+    for (const folder of folders) lchownSync(folder, uid, gid);
     lchownSync(directory, uid, gid);
   });
 }

@@ -4,7 +4,7 @@ import { SallyportError } from '../../common/base/errors.ts';
 import type { SecretSource } from '../../common/config/config.ts';
 import { isPresent, readGuarded, writeFileAtomic } from './files.ts';
 import { MasterKey, masterKeyBytes } from './master-key.ts';
-import { forbiddenMode, secretPath } from './secret-path.ts';
+import { forbiddenMode, secretPath } from '../../common/config/secret-path.ts';
 
 /** Relative to the current directory: control's folder. */
 const ownMasterKeyFile = 'master.key';

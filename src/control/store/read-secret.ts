@@ -2,7 +2,7 @@
 import { SallyportError } from '../../common/base/errors.ts';
 import type { SecretSource } from '../../common/config/config.ts';
 import { readGuarded } from './files.ts';
-import { forbiddenMode, secretPath } from './secret-path.ts';
+import { forbiddenMode, secretPath } from '../../common/config/secret-path.ts';
 
 const maxSecretBytes = 4096;
 

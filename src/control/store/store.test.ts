@@ -392,6 +392,27 @@ test('a transaction that throws changes nothing', () => {
   database.close();
 });
 
+test('a full disk is told as what it is, and nothing is half written', () => {
+  const database = openDatabase('registry.db', ['CREATE TABLE things (text TEXT NOT NULL) STRICT']);
+  database.exec('PRAGMA max_page_count = 4');
+  const fill = database.prepare('INSERT INTO things (text) VALUES (?)');
+  assert.throws(
+    () =>
+      inTransaction(database, () => {
+        fill.run('small');
+        fill.run('x'.repeat(100_000));
+      }),
+    (thrown) => {
+      assert.ok(thrown instanceof SallyportError, String(thrown));
+      assert.equal(thrown.code, 'io');
+      assert.match(`${thrown.message}; ${thrown.hint ?? ''}`, /full; make room on the disk/);
+      return true;
+    },
+  );
+  assert.equal(database.prepare('SELECT count(*) AS n FROM things').get()?.['n'], 0);
+  database.close();
+});
+
 /** What control does at its start; as root it becomes another user, else the way to its folder is closed. */
 const afterTheDrop = `
   import { chmodSync } from 'node:fs';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { principalName } from '../../common/base/principal.ts';
 import type { MessageProperties } from '../../common/codec/mqtt/packets.ts';
 import { noProperties } from '../../common/codec/mqtt/packets.ts';
-import type { Message } from './message.ts';
+import type { Delivery, Message } from './message.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 12 });
@@ -26,6 +26,25 @@ const properties: fc.Arbitrary<MessageProperties> = fc.oneof(
     )
     .filter((record) => Object.keys(record).length > 0),
 );
+const delivery: fc.Arbitrary<Delivery> = fc.record(
+  {
+    id: fc.option(text, { nil: undefined }),
+    picks: fc.array(
+      fc.record(
+        {
+          subscription: text,
+          to: text,
+          slot: fc.option(fc.nat(0xffff), { nil: undefined }),
+          queued: fc.boolean(),
+        },
+        { noNullPrototype: true },
+      ),
+      { maxLength: 3 },
+    ),
+    handedOn: fc.nat(255),
+  },
+  { noNullPrototype: true },
+);
 const message: fc.Arbitrary<Message> = fc.record(
   {
     topic: text,
@@ -36,6 +55,7 @@ const message: fc.Arbitrary<Message> = fc.record(
     publisher: fc.constant(principalName('device', 'd1')),
     publisherSession: text,
     expiresAt: fc.option(fc.nat(2 ** 45), { nil: undefined }),
+    delivery: fc.option(delivery, { nil: undefined }),
   },
   { noNullPrototype: true },
 );
@@ -44,6 +64,14 @@ test('a message comes back as it was', () => {
   fc.assert(
     fc.property(message, (given) => {
       assert.deepEqual(decodeMessage(encodeMessage(given)), given);
+    }),
+  );
+});
+
+test('a message that goes nowhere yet is written as it always was', () => {
+  fc.assert(
+    fc.property(message, (given) => {
+      assert.equal(encodeMessage({ ...given, delivery: undefined })[0], 1);
     }),
   );
 });
@@ -60,7 +88,7 @@ test('a message that is cut short or of another version is refused, whatever the
         );
       }
       for (const [at, value] of [
-        [0, 2],
+        [0, 3],
         [1, 3],
         [1, 0x10],
         [2, 0x80],
@@ -78,7 +106,7 @@ test('any bytes are a message or an invalid frame, and a huge count costs nothin
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (array) => {
       const garbage = Buffer.from(array);
-      if (garbage.length > 0) garbage[0] = 1;
+      if (garbage.length > 0) garbage[0] = 1 + ((garbage[0] ?? 0) % 2);
       try {
         decodeMessage(garbage);
       } catch (error) {

@@ -2,17 +2,19 @@
  * A message as bytes, for records at rest and for the way to another worker.
  *
  *   u8 version | u8 flags | u8 properties present | f64 expiry, if any | topic | publisher | publisher's session |
- *   the properties, in the order of their bits | payload: the rest
+ *   the properties, in the order of their bits | version 2: the delivery | payload: the rest
  *
- * Texts and binary fields carry a u32 length before them.
+ * The delivery: u8 times handed on | u8 whether it has an id | the id, if any | u32 picks | of each pick: subscription |
+ * session | u8 flags | u16 slot, if any. Texts and binary fields carry a u32 length before them. A message without a
+ * delivery, as it is stored, is written as version 1.
  */
 import { SallyportError } from '../../common/base/errors.ts';
 import { parsePrincipalName } from '../../common/base/principal.ts';
 import type { MessageProperties, QoS, UserProperty } from '../../common/codec/mqtt/packets.ts';
 import { noProperties } from '../../common/codec/mqtt/packets.ts';
-import type { Message } from './message.ts';
+import type { Delivery, Message, SharedPick } from './message.ts';
 
-const codecVersion = 1;
+const version = { plain: 1, delivery: 2 } as const;
 
 const flag = { qos: 0x03, retain: 0x04, expires: 0x08, known: 0x0f } as const;
 const property = {
@@ -24,27 +26,32 @@ const property = {
   userProperties: 0x20,
   known: 0x3f,
 } as const;
+const pickFlag = { queued: 0x01, slot: 0x02, known: 0x03 } as const;
 
 const lengthBytes = 4;
 const fixedBytes = 3;
 const expiryBytes = 8;
+const slotBytes = 2;
 
 export function encodeMessage(message: Message): Buffer {
+  const { delivery } = message;
   const texts = [message.topic, message.publisher, message.publisherSession];
   const bytes =
     fixedBytes +
     (message.expiresAt === undefined ? 0 : expiryBytes) +
     texts.reduce((sum, text) => sum + textBytes(text), 0) +
     propertiesBytes(message.properties) +
+    (delivery === undefined ? 0 : deliveryBytes(delivery)) +
     message.payload.length;
   const writer = new FieldWriter(bytes);
-  writer.u8(codecVersion);
+  writer.u8(delivery === undefined ? version.plain : version.delivery);
   const expires = message.expiresAt === undefined ? 0 : flag.expires;
   writer.u8(message.qos | (message.retain ? flag.retain : 0) | expires);
   writer.u8(presentBits(message.properties));
   if (message.expiresAt !== undefined) writer.f64(message.expiresAt);
   for (const text of texts) writer.text(text);
   writeProperties(writer, message.properties);
+  if (delivery !== undefined) writeDelivery(writer, delivery);
   writer.rest(message.payload);
   return writer.buffer;
 }
@@ -55,8 +62,10 @@ export function encodeMessage(message: Message): Buffer {
  */
 export function decodeMessage(bytes: Buffer): Message {
   const reader = new FieldReader(bytes);
-  const version = reader.u8();
-  if (version !== codecVersion) throw invalid(`message version ${version}`);
+  const written = reader.u8();
+  if (written !== version.plain && written !== version.delivery) {
+    throw invalid(`message version ${written}`);
+  }
   const flags = reader.u8();
   const present = reader.u8();
   const qos = flags & flag.qos;
@@ -69,6 +78,7 @@ export function decodeMessage(bytes: Buffer): Message {
   if (publisher === undefined) throw invalid('message without a publisher');
   const publisherSession = reader.text();
   const properties = present === 0 ? noProperties : readProperties(reader, present);
+  const delivery = written === version.plain ? undefined : readDelivery(reader);
   return {
     topic,
     payload: reader.rest(),
@@ -78,6 +88,7 @@ export function decodeMessage(bytes: Buffer): Message {
     publisher,
     publisherSession,
     expiresAt,
+    delivery,
   };
 }
 
@@ -153,6 +164,46 @@ function readProperties(reader: FieldReader, present: number): MessageProperties
   return properties;
 }
 
+function deliveryBytes({ id, picks }: Delivery): number {
+  let bytes = 2 + (id === undefined ? 0 : textBytes(id)) + lengthBytes;
+  for (const { subscription, to, slot } of picks) {
+    bytes += textBytes(subscription) + textBytes(to) + 1 + (slot === undefined ? 0 : slotBytes);
+  }
+  return bytes;
+}
+
+function writeDelivery(writer: FieldWriter, { id, picks, handedOn }: Delivery): void {
+  writer.u8(handedOn);
+  writer.u8(id === undefined ? 0 : 1);
+  if (id !== undefined) writer.text(id);
+  writer.u32(picks.length);
+  for (const { subscription, to, slot, queued } of picks) {
+    writer.text(subscription);
+    writer.text(to);
+    writer.u8((queued ? pickFlag.queued : 0) | (slot === undefined ? 0 : pickFlag.slot));
+    if (slot !== undefined) writer.u16(slot);
+  }
+}
+
+function readDelivery(reader: FieldReader): Delivery {
+  const handedOn = reader.u8();
+  const id = reader.u8() === 0 ? undefined : reader.text();
+  const count = reader.u32();
+  const picks: SharedPick[] = [];
+  // Believed as the count of user properties is.
+  for (let i = 0; i < count; i += 1) picks.push(readPick(reader));
+  return { id, picks, handedOn };
+}
+
+function readPick(reader: FieldReader): SharedPick {
+  const subscription = reader.text();
+  const to = reader.text();
+  const flags = reader.u8();
+  if ((flags & ~pickFlag.known) !== 0) throw invalid('pick with unknown flags');
+  const slot = (flags & pickFlag.slot) === 0 ? undefined : reader.u16();
+  return { subscription, to, slot, queued: (flags & pickFlag.queued) !== 0 };
+}
+
 function textBytes(text: string): number {
   return lengthBytes + Buffer.byteLength(text);
 }
@@ -171,6 +222,10 @@ class FieldWriter {
 
   u8(value: number): void {
     this.#at = this.buffer.writeUInt8(value, this.#at);
+  }
+
+  u16(value: number): void {
+    this.#at = this.buffer.writeUInt16BE(value, this.#at);
   }
 
   u32(value: number): void {
@@ -208,6 +263,10 @@ class FieldReader {
 
   u8(): number {
     return this.#bytes.readUInt8(this.#take(1));
+  }
+
+  u16(): number {
+    return this.#bytes.readUInt16BE(this.#take(slotBytes));
   }
 
   u32(): number {

@@ -15,7 +15,8 @@ export interface RetainedStore {
   /**
    * Retains the message for its topic in place of the one before, or removes that when the payload is empty. The
    * message belongs to its publisher's quota from then on, whoever set the topic before; what it replaces is given back
-   * to its owner. Resolves when the change is as durable as the `durability` setting says.
+   * to its owner. Resolves when the change is as durable as the `durability` setting says; until then the message is
+   * kept, so its payload MUST NOT be a slice of a read buffer.
    *
    * @throws SallyportError `quota` when a limit of the publisher would be passed (nothing has changed then),
    * `unavailable` when too many writers want the same records at once, `io` when the disk refuses.

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import { TopicTree } from './topic-tree.ts';
 
 /** What the tree holds, as a plain list: asked by a matcher that is written anew from §4.7, with no trie in it. */
@@ -25,7 +25,11 @@ function found(tree: TopicTree<string, number>, topic: string): string[] {
     .toSorted();
 }
 
-const level = fc.constantFrom('a', 'b', '', '$SYS', '__proto__', 'constructor', 'é');
+/** Few enough for filters to meet. */
+const level = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom('a', 'b') },
+  { weight: 1, arbitrary: fc.constantFrom('', '$SYS', '__proto__', 'constructor', 'é') },
+);
 const topicOf = fc.array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join('/'));
 const filterOf = fc
   .tuple(fc.array(fc.oneof(level, fc.constant('+')), { minLength: 0, maxLength: 4 }), fc.boolean())
@@ -33,14 +37,14 @@ const filterOf = fc
 const usable = (text: string): boolean => text.length > 0;
 const step = fc.record({
   filter: filterOf.filter(usable),
-  key: fc.constantFrom('k1', 'k2'),
+  key: fc.constantFrom('k1', 'k2', 'k3'),
   add: fc.boolean(),
   topic: topicOf.filter(usable),
 });
 
 test('any sequence of changes matches what a plain list of filters matches', () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 40, size: 'max' }), (steps) => {
       const tree = new TopicTree<string, number>();
       let rows: Row[] = [];
       let value = 0;
@@ -73,6 +77,13 @@ test('any sequence of changes matches what a plain list of filters matches', () 
   );
 });
 
+test('a filter that starts with a wildcard matches no topic that starts with $ [MQTT-4.7.2-1]', () => {
+  const tree = new TopicTree<string, number>();
+  for (const filter of ['#', '+/#', '+/a', '+/+', '$SYS/#', '$SYS/+']) tree.set(filter, filter, 1);
+  assert.deepEqual(found(tree, '$SYS/a'), ['$SYS/#=1', '$SYS/+=1'].toSorted());
+  assert.deepEqual(found(tree, 'x/a'), ['#=1', '+/#=1', '+/+=1', '+/a=1'].toSorted());
+});
+
 test('what leaves no member leaves no node', () => {
   const tree = new TopicTree<string, number>();
   const filters = ['#', '+', 'a', 'a/+/c', 'a/b/#', '+/+/+', '__proto__/x', '$SYS/#'];
@@ -102,9 +113,14 @@ test('a match is bounded by the filters there are, not by the ways to combine wi
   const levels = 14;
   tree.set(Array.from({ length: levels }, () => '+').join('/'), 'k', 1);
   tree.set(Array.from({ length: levels }, () => 'a').join('/'), 'k', 2);
-  const started = performance.now();
-  assert.equal(found(tree, Array.from({ length: levels }, () => 'a').join('/')).length, 2);
-  assert.ok(performance.now() - started < 100);
+  // The machine may have other things to do in between.
+  let quickestMs = Number.POSITIVE_INFINITY;
+  for (let tries = 0; tries < 5; tries += 1) {
+    const started = performance.now();
+    assert.equal(found(tree, Array.from({ length: levels }, () => 'a').join('/')).length, 2);
+    quickestMs = Math.min(quickestMs, performance.now() - started);
+  }
+  assert.ok(quickestMs < 100);
 });
 
 test('the cache forgets when filters change and stays bounded', () => {

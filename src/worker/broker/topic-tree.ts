@@ -7,17 +7,42 @@
  */
 
 /** Members of one filter, in the order in which they came. */
-export type Members<K, V> = ReadonlyMap<K, V>;
+export type Members<K, V> = ReadonlyMap<K, V> | Lone<K, V>;
+
+/**
+ * The only member of a filter. Most filters of a fleet have one member and most levels one level below them: without a
+ * Map for each, a filter of three levels takes 260 bytes instead of 550.
+ */
+export class Lone<K, V> {
+  readonly key: K;
+  value: V;
+
+  constructor(key: K, value: V) {
+    this.key = key;
+    this.value = value;
+  }
+
+  keys(): readonly K[] {
+    return [this.key];
+  }
+
+  [Symbol.iterator](): Iterator<readonly [K, V]> {
+    return [[this.key, this.value] as const].values();
+  }
+}
 
 interface Node<K, V> {
-  /** By literal level. */
+  /** By literal level; undefined when there is one or none. */
   children: Map<string, Node<K, V>> | undefined;
+  /** The one child there is, and its level. */
+  only: Node<K, V> | undefined;
+  onlyLevel: string;
   /** The level `+`. */
   plus: Node<K, V> | undefined;
   /** Members of the filter that ends here. */
-  members: Map<K, V> | undefined;
+  members: Map<K, V> | Lone<K, V> | undefined;
   /** Members of the filter that goes on with `#` as its last level. */
-  rest: Map<K, V> | undefined;
+  rest: Map<K, V> | Lone<K, V> | undefined;
 }
 
 interface CachedMatch<K, V> {
@@ -31,11 +56,13 @@ interface CachedMatch<K, V> {
  */
 const cachedTopics = 32_768;
 
+const nothing: readonly never[] = Object.freeze([]);
+
 /** `K` is told apart by identity, as in a Map. */
 export class TopicTree<K, V> {
   readonly #root: Node<K, V> = newNode();
   readonly #cache = new Map<string, CachedMatch<K, V>>();
-  /** Grows when a filter comes or goes; members of a filter come and go without it. */
+  /** Grows when a filter comes or goes, or gets its second member; others come and go without it. */
   #generation = 0;
   #filters = 0;
   #nodes = 1;
@@ -57,17 +84,23 @@ export class TopicTree<K, V> {
     if (rest) levels.pop();
     let node = this.#root;
     for (const level of levels) node = this.#descend(node, level);
-    let members = rest ? node.rest : node.members;
-    if (members === undefined) {
-      members = new Map();
-      if (rest) node.rest = members;
-      else node.members = members;
-      this.#generation += 1;
-      this.#filters += 1;
+    const members = rest ? node.rest : node.members;
+    if (members instanceof Map) {
+      const before = members.get(key);
+      members.set(key, value);
+      return before;
     }
-    const before = members.get(key);
-    members.set(key, value);
-    return before;
+    if (members?.key === key) {
+      const before = members.value;
+      members.value = value;
+      return before;
+    }
+    const more = members === undefined ? new Lone(key, value) : new Map([...members, [key, value]]);
+    if (members === undefined) this.#filters += 1;
+    if (rest) node.rest = more;
+    else node.members = more;
+    this.#generation += 1;
+    return undefined;
   }
 
   /** @returns whether `key` was a member of this filter. */
@@ -83,8 +116,13 @@ export class TopicTree<K, V> {
     }
     const last = path[path.length - 1];
     const members = rest ? last?.rest : last?.members;
-    if (last === undefined || members === undefined || !members.delete(key)) return false;
-    if (members.size > 0) return true;
+    if (last === undefined || members === undefined) return false;
+    if (members instanceof Map) {
+      if (!members.delete(key)) return false;
+      if (members.size > 0) return true;
+    } else if (members.key !== key) {
+      return false;
+    }
     if (rest) last.rest = undefined;
     else last.members = undefined;
     this.#generation += 1;
@@ -108,6 +146,7 @@ export class TopicTree<K, V> {
    * read them now, keep nothing.
    */
   match(topic: string): readonly Members<K, V>[] {
+    if (this.#filters === 0) return nothing;
     const cached = this.#cache.get(topic);
     if (cached?.generation === this.#generation) return cached.found;
     const found = this.#walk(topic);
@@ -123,7 +162,7 @@ export class TopicTree<K, V> {
     const made = newNode<K, V>();
     this.#nodes += 1;
     if (level === '+') node.plus = made;
-    else (node.children ??= new Map()).set(level, made);
+    else addChild(node, level, made);
     return made;
   }
 
@@ -134,15 +173,14 @@ export class TopicTree<K, V> {
       const parent = path[i - 1];
       const level = levels[i - 1];
       if (node === undefined || parent === undefined || level === undefined) return;
-      if (node.children !== undefined || node.plus !== undefined) return;
+      if (node.children !== undefined || node.only !== undefined || node.plus !== undefined) return;
       if (node.members !== undefined || node.rest !== undefined) return;
       this.#nodes -= 1;
       if (level === '+') {
         parent.plus = undefined;
         continue;
       }
-      parent.children?.delete(level);
-      if (parent.children?.size === 0) parent.children = undefined;
+      removeChild(parent, level);
     }
   }
 
@@ -158,7 +196,7 @@ export class TopicTree<K, V> {
       const next: Node<K, V>[] = [];
       for (const node of nodes) {
         if (wildcards && node.rest !== undefined) found.push(node.rest);
-        const literal = node.children?.get(level);
+        const literal = literalChild(node, level);
         if (literal !== undefined) next.push(literal);
         if (wildcards && node.plus !== undefined) next.push(node.plus);
       }
@@ -176,9 +214,48 @@ export class TopicTree<K, V> {
 }
 
 function newNode<K, V>(): Node<K, V> {
-  return { children: undefined, plus: undefined, members: undefined, rest: undefined };
+  return {
+    children: undefined,
+    only: undefined,
+    onlyLevel: '',
+    plus: undefined,
+    members: undefined,
+    rest: undefined,
+  };
 }
 
 function child<K, V>(node: Node<K, V> | undefined, level: string): Node<K, V> | undefined {
-  return level === '+' ? node?.plus : node?.children?.get(level);
+  if (node === undefined) return undefined;
+  return level === '+' ? node.plus : literalChild(node, level);
+}
+
+function literalChild<K, V>(node: Node<K, V>, level: string): Node<K, V> | undefined {
+  if (node.children !== undefined) return node.children.get(level);
+  return node.onlyLevel === level ? node.only : undefined;
+}
+
+function addChild<K, V>(node: Node<K, V>, level: string, made: Node<K, V>): void {
+  if (node.children !== undefined) {
+    node.children.set(level, made);
+  } else if (node.only === undefined) {
+    node.only = made;
+    node.onlyLevel = level;
+  } else {
+    node.children = new Map([
+      [node.onlyLevel, node.only],
+      [level, made],
+    ]);
+    node.only = undefined;
+    node.onlyLevel = '';
+  }
+}
+
+function removeChild<K, V>(node: Node<K, V>, level: string): void {
+  if (node.children === undefined) {
+    node.only = undefined;
+    node.onlyLevel = '';
+    return;
+  }
+  node.children.delete(level);
+  if (node.children.size === 0) node.children = undefined;
 }

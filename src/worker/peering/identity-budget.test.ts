@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import { IdentityBudget } from './identity-budget.ts';
 
 const windows = [{ limit: 5, perMs: 1_000, burst: 10 }];

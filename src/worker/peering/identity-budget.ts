@@ -21,10 +21,21 @@ export class IdentityBudget {
   readonly #buckets = new Map<string, LeakyBucket>();
   readonly #resolved = new Map<readonly RateBucket[], readonly LeakyBucket[]>();
 
-  /** Takes `cost` from every bucket, or from none. */
-  take(buckets: readonly RateBucket[], cost: number, nowMs: number): boolean {
+  /** As `RateBudget.take`. */
+  take(buckets: readonly RateBucket[], cost: number | readonly number[], nowMs: number): boolean {
     const resolved = this.#resolved.get(buckets) ?? this.#resolve(buckets, nowMs);
     return resolved !== undefined && takeFromAll(resolved, nowMs, cost);
+  }
+
+  /** As `RateBudget.levels`. */
+  levelsOf(buckets: readonly RateBucket[], nowMs: number): readonly number[] {
+    const levels: number[] = [];
+    for (const { key, windows } of buckets) {
+      const bucket = this.#buckets.get(key);
+      if (bucket?.windows.length === windows.length) bucket.appendLevels(nowMs, levels);
+      else for (let i = 0; i < windows.length; i += 1) levels.push(0);
+    }
+    return levels;
   }
 
   /** What is not empty. */

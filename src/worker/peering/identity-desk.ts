@@ -8,13 +8,15 @@
 import type { Clock } from '../../common/base/clock.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
+import { settledWithin } from '../../common/base/settled-within.ts';
 import { sessionKey } from '../broker/session-key.ts';
 import type { RateBucket, RateBudget } from '../policy/ports.ts';
+import { HeardLevels } from './heard-levels.ts';
 import { IdentityBudget } from './identity-budget.ts';
 import type { BucketLevels } from './identity-budget.ts';
 import type { PeerListener, Peers, View } from './ports.ts';
 import { homeOf } from './rendezvous.ts';
-import type { Attached, AttachedWord, AttachWord, ClaimWord, Loan } from './words.ts';
+import type { Attached, AttachedWord, AttachWord, ClaimWord, EvictWord, Loan } from './words.ts';
 import {
   attachedPerWord,
   parseAskReply,
@@ -26,7 +28,12 @@ import {
 
 /** How long a claim may take, homes that move included. */
 const claimMs = 3_000;
+/** How long a session that is taken over may take to leave; shorter than its home waits for our answer. */
+const leaveMs = 750;
 const askMs = 1_000;
+/** How often a session that is in use beside others is said to be: when its turn has come again, and anyway. */
+const seenTurnMs = 1_000;
+const seenAgainMs = 10_000;
 /** Before a home that did not see itself as one is asked again: it learns of new members when we do. */
 const retryMs = 25;
 /** Claims under way, and questions about one identity: what more comes is refused. */
@@ -38,6 +45,8 @@ const maxOrphans = 10_000;
 export interface Claim {
   /** Unique among the sessions of all workers. */
   readonly key: string;
+  /** Greater than that of any claim of the session before, whichever worker it was of. */
+  readonly epoch: number;
   readonly rates: RateBudget;
   /** The session has ended. Does nothing for a session that was taken over. */
   release(): void;
@@ -45,8 +54,15 @@ export interface Claim {
 
 interface Session {
   readonly epoch: number;
-  readonly onTakenOver: () => void;
+  /** The client's address; empty when it is not known. */
+  readonly remote: string;
+  /** When the home last heard that it is in use. */
+  seenAt: number;
+  readonly onTakenOver: TakenOver;
 }
+
+/** What is left of a session's state is stored when the promise resolves; it MUST NOT reject. */
+type TakenOver = () => Promise<void> | undefined;
 
 interface Identity {
   readonly principal: PrincipalName;
@@ -57,14 +73,25 @@ interface Identity {
   /** The loan that `budget` is; undefined = the home is asked. */
   loan: number | undefined;
   budget: IdentityBudget;
+  /** What the home has said about it; undefined while it was never asked. */
+  heard: HeardLevels | undefined;
   asks: number;
+  /** Where it was used last, while it has several sessions. */
+  lastRemote: string;
+}
+
+interface Evicted {
+  /** What goes back to the home with the answer. */
+  readonly loan: Loan | undefined;
+  readonly leaving: Promise<void> | undefined;
 }
 
 /** A claim that is not decided. */
 interface OpenClaim {
   readonly principal: PrincipalName;
   readonly clientId: string;
-  readonly onTakenOver: () => void;
+  readonly remote: string;
+  readonly onTakenOver: TakenOver;
   readonly deadline: number;
   readonly resolve: (claim: Claim) => void;
   readonly reject: (error: SallyportError) => void;
@@ -84,6 +111,8 @@ export class IdentityDesk implements PeerListener {
   /** Budgets without a session whose home is not there. */
   readonly #orphans = new Map<PrincipalName, readonly BucketLevels[]>();
   readonly #claims = new Set<OpenClaim>();
+  /** Sessions, by key, that were taken over and whose state is not stored yet. */
+  readonly #leaving = new Map<string, Promise<void>>();
   #claimedLast = 0;
   #closed = false;
 
@@ -94,7 +123,7 @@ export class IdentityDesk implements PeerListener {
     peers.handle('evict', (from, body, reply) => {
       const word = parseEvict(body);
       if (word === undefined) peers.cut(from, 'not an eviction');
-      else reply({ loan: this.#evicted(word.principal, word.clientId, word.epoch) });
+      else this.#evict(word, reply);
     });
     peers.handle('recall', (from, body, reply) => {
       const word = parseRecall(body);
@@ -115,13 +144,19 @@ export class IdentityDesk implements PeerListener {
 
   /**
    * Makes this worker the owner of the session (principal, client id). When this resolves, `onTakenOver` of an older
-   * owner has returned, on whichever worker. `onTakenOver` is called when a newer claim takes the session, once, and
-   * not after `release`; it ends the connection and MUST NOT throw.
+   * owner has settled, on whichever worker, or 750 ms have gone by. `onTakenOver` is called when a newer claim takes the
+   * session, once, and not after `release`; it ends the connection and MUST NOT throw.
    *
-   * @throws SallyportError `quota` when the identity has as many sessions as it may have; `busy` when its home does not
-   * answer within 3 s.
+   * @param remote the client's address; empty when it is not known.
+   * @throws SallyportError `quota` when the identity has as many sessions as it may have; `rate` when it connects too
+   * often; `busy` when its home does not answer within 3 s, or it is in use from another address and that is not allowed.
    */
-  claim(principal: PrincipalName, clientId: string, onTakenOver: () => void): Promise<Claim> {
+  claim(
+    principal: PrincipalName,
+    clientId: string,
+    onTakenOver: TakenOver,
+    remote = '',
+  ): Promise<Claim> {
     return new Promise((resolve, reject) => {
       if (this.#closed || this.#claims.size >= maxClaims) {
         reject(new SallyportError('busy', 'too many claims are under way'));
@@ -130,6 +165,7 @@ export class IdentityDesk implements PeerListener {
       const claim: OpenClaim = {
         principal,
         clientId,
+        remote,
         onTakenOver,
         deadline: this.#clock.monotonic() + claimMs,
         resolve,
@@ -196,6 +232,7 @@ export class IdentityDesk implements PeerListener {
       clientId: claim.clientId,
       claim: this.#claimedLast,
       loan: this.#identities.get(claim.principal)?.loan,
+      remote: claim.remote,
       leftMs,
     };
     this.#peers.call(home, 'claim', word, leftMs, (reply) => {
@@ -232,6 +269,10 @@ export class IdentityDesk implements PeerListener {
       this.#fail(claim, 'quota', 'limits.sessionsPerIdentity');
     } else if (answer?.status === 'busy') {
       this.#fail(claim, 'busy', 'the older session does not end');
+    } else if (answer?.status === 'rate') {
+      this.#fail(claim, 'rate', 'limits.connectsPerMinute');
+    } else if (answer?.status === 'in-use') {
+      this.#fail(claim, 'busy', 'the identity is in use from another address');
     } else {
       this.#later(claim, claim.deadline - this.#clock.monotonic());
     }
@@ -251,18 +292,43 @@ export class IdentityDesk implements PeerListener {
     const identity = this.#identities.get(principal) ?? this.#newIdentity(principal);
     identity.home = home;
     if (loan !== undefined) this.#take(identity, loan);
-    const session: Session = { epoch, onTakenOver: claim.onTakenOver };
+    const { remote, onTakenOver } = claim;
+    const seenAt = this.#clock.monotonic();
+    const session: Session = { epoch, remote, seenAt, onTakenOver };
+    identity.lastRemote = remote;
     identity.sessions.set(clientId, session);
     claim.resolve({
       key: sessionKey(principal, clientId),
-      rates: identity.rates,
+      epoch,
+      rates: {
+        take: (buckets, cost) => {
+          this.#inUse(identity, session);
+          return identity.rates.take(buckets, cost);
+        },
+        levels: (buckets) => this.#levelsOf(identity, buckets),
+      },
       release: () => this.#release(identity, clientId, session),
     });
   }
 
-  #fail(claim: OpenClaim, code: 'busy' | 'quota', detail: string): void {
+  #fail(claim: OpenClaim, code: 'busy' | 'quota' | 'rate', detail: string): void {
     clearTimeout(claim.retry);
     if (this.#claims.delete(claim)) claim.reject(new SallyportError(code, detail));
+  }
+
+  /**
+   * What an identity does from several addresses at once is told its home, which knows of all its sessions. An identity
+   * that is used here alone, and once, is passed over.
+   */
+  #inUse(identity: Identity, session: Session): void {
+    const { principal, sessions, loan, home, lastRemote } = identity;
+    if ((sessions.size <= 1 && loan !== undefined) || home === undefined) return;
+    const { remote, seenAt } = session;
+    const now = this.#clock.monotonic();
+    if (now - seenAt < (remote === lastRemote ? seenAgainMs : seenTurnMs)) return;
+    session.seenAt = now;
+    identity.lastRemote = remote;
+    this.#peers.notify(home, 'seen', { principal, remote });
   }
 
   #release(identity: Identity, clientId: string, session: Session): void {
@@ -284,13 +350,29 @@ export class IdentityDesk implements PeerListener {
     this.#orphans.set(principal, levels);
   }
 
-  #evicted(principal: PrincipalName, clientId: string, epoch: number): Loan | undefined {
+  #evict(word: EvictWord, reply: (body: object) => void): void {
+    const { loan, leaving } = this.#evicted(word);
+    if (leaving === undefined) reply({ loan });
+    else void settledWithin(leaving, leaveMs).then(() => reply({ loan }));
+  }
+
+  #evicted({ principal, clientId, epoch }: EvictWord): Evicted {
+    const key = sessionKey(principal, clientId);
     const identity = this.#identities.get(principal);
     const session = identity?.sessions.get(clientId);
-    if (identity === undefined || session === undefined || session.epoch > epoch) return undefined;
+    if (identity === undefined || session === undefined || session.epoch > epoch) {
+      // Asked again, before it has left.
+      return { loan: undefined, leaving: this.#leaving.get(key) };
+    }
     const loan = this.#end(identity, clientId, session);
-    session.onTakenOver();
-    return loan === false ? undefined : loan;
+    const leaving = session.onTakenOver();
+    if (leaving !== undefined) {
+      this.#leaving.set(key, leaving);
+      void leaving.finally(() => {
+        if (this.#leaving.get(key) === leaving) this.#leaving.delete(key);
+      });
+    }
+    return { loan: loan === false ? undefined : loan, leaving };
   }
 
   /** @returns false when the session was not there any more, else the loan if it goes back now. */
@@ -334,7 +416,9 @@ export class IdentityDesk implements PeerListener {
       home: undefined,
       loan: undefined,
       budget: new IdentityBudget(),
+      heard: undefined,
       asks: 0,
+      lastRemote: '',
     };
     this.#identities.set(principal, identity);
     return identity;
@@ -343,7 +427,7 @@ export class IdentityDesk implements PeerListener {
   #spend(
     identity: Identity,
     buckets: readonly RateBucket[],
-    cost: number,
+    cost: number | readonly number[],
   ): boolean | Promise<boolean> {
     if (identity.loan !== undefined) {
       return identity.budget.take(buckets, cost, this.#clock.monotonic());
@@ -355,14 +439,24 @@ export class IdentityDesk implements PeerListener {
     return new Promise((resolve) => {
       this.#peers.call(home, 'ask', { principal, buckets, cost }, askMs, (reply) => {
         identity.asks -= 1;
-        const answer = parseAskReply(reply)?.answer;
+        const { answer, levels } = parseAskReply(reply) ?? {};
+        const now = this.#clock.monotonic();
+        if (levels !== undefined) {
+          identity.heard ??= new HeardLevels();
+          identity.heard.note(buckets, levels, now);
+        }
         // The loan came back while the question was on its way.
         const local = answer === 'local' && identity.loan !== undefined;
-        resolve(
-          local ? identity.budget.take(buckets, cost, this.#clock.monotonic()) : answer === 'yes',
-        );
+        resolve(local ? identity.budget.take(buckets, cost, now) : answer === 'yes');
       });
     });
+  }
+
+  #levelsOf(identity: Identity, buckets: readonly RateBucket[]): readonly number[] | undefined {
+    const now = this.#clock.monotonic();
+    return identity.loan === undefined
+      ? identity.heard?.of(buckets, now)
+      : identity.budget.levelsOf(buckets, now);
   }
 
   /** Tells a home what it is home to, in words of bounded size, and that this was all. */
@@ -388,7 +482,7 @@ export class IdentityDesk implements PeerListener {
     const { principal, sessions, loan, budget } = identity;
     return {
       principal,
-      sessions: [...sessions].map(([clientId, { epoch }]) => [clientId, epoch]),
+      sessions: [...sessions].map(([clientId, { epoch, remote }]) => [clientId, epoch, remote]),
       loan,
       levels: loan === undefined ? [] : budget.levels(this.#clock.monotonic()),
     };

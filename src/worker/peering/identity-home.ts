@@ -10,12 +10,22 @@
  */
 import type { Clock } from '../../common/base/clock.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
+import { isPresence } from '../broker/session-key.ts';
 import type { BucketLevels } from './identity-budget.ts';
+import type { IdentityConduct } from './identity-conduct.ts';
 import { Ledger } from './ledger.ts';
+import type { OwnedSession } from './ledger.ts';
 import type { PeerListener, Peers, View } from './ports.ts';
 import { homeOf } from './rendezvous.ts';
 import { Settlement } from './settlement.ts';
-import type { Attached, AttachWord, ClaimReply, ClaimWord, Loan } from './words.ts';
+import type {
+  Attached,
+  AttachedSession,
+  AttachWord,
+  ClaimReply,
+  ClaimWord,
+  Loan,
+} from './words.ts';
 import {
   attachedPerWord,
   parseAsk,
@@ -25,6 +35,7 @@ import {
   parseClaim,
   parseRelease,
   parseReturned,
+  parseSeen,
 } from './words.ts';
 
 /** The longest that a claim is worked on, whatever the desk says. */
@@ -55,12 +66,14 @@ export interface IdentityHomeOptions {
   readonly peers: Peers;
   readonly clock: Clock;
   readonly sessionsPerIdentity: () => number;
+  readonly conduct: IdentityConduct;
 }
 
 export class IdentityHome implements PeerListener {
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #sessionsPerIdentity: () => number;
+  readonly #conduct: IdentityConduct;
   readonly #ledgers = new Map<PrincipalName, Ledger>();
   /** In the order in which they lost their last session. */
   readonly #cooling = new Set<PrincipalName>();
@@ -73,10 +86,11 @@ export class IdentityHome implements PeerListener {
   #epoch = 0;
   #closed = false;
 
-  constructor({ peers, clock, sessionsPerIdentity }: IdentityHomeOptions) {
+  constructor({ peers, clock, sessionsPerIdentity, conduct }: IdentityHomeOptions) {
     this.#peers = peers;
     this.#clock = clock;
     this.#sessionsPerIdentity = sessionsPerIdentity;
+    this.#conduct = conduct;
     this.#settlement = new Settlement(peers.slot);
     peers.listen(this);
     this.#handle('claim', parseClaim, (from, word, reply) => this.#claim(from, word, reply));
@@ -106,16 +120,23 @@ export class IdentityHome implements PeerListener {
           reply({ answer: 'local' });
           return;
         }
-        const granted =
-          ledger?.serves(from) === true &&
-          ledger.budget.take(word.buckets, word.cost, this.#clock.monotonic());
-        reply({ answer: granted ? 'yes' : 'no' });
+        if (ledger?.serves(from) !== true) {
+          reply({ answer: 'no' });
+          return;
+        }
+        const now = this.#clock.monotonic();
+        const granted = ledger.budget.take(word.buckets, word.cost, now);
+        const levels = ledger.budget.levelsOf(word.buckets, now);
+        reply({ answer: granted ? 'yes' : 'no', levels });
       };
       const ledger = this.#ledgers.get(word.principal);
       if (!this.#knows(word.principal)) this.#settlement.later(answer);
-      else if (ledger === undefined || !ledger.lentToOthers(from)) answer();
+      else if (ledger?.mustWait(from) !== true) answer();
       else if (ledger.waitingAsks.length < maxWaitingAsks) ledger.waitingAsks.push(answer);
       else reply({ answer: 'no' });
+    });
+    this.#handle('seen', parseSeen, (_from, { principal, remote }) => {
+      if (this.#isHome(principal)) this.#conduct.seen(principal, remote);
     });
     this.#handle('attach', parseAttach, (from, word) => this.#attach(from, word));
     this.#handle('attached', parseAttached, (from, word) => {
@@ -131,6 +152,7 @@ export class IdentityHome implements PeerListener {
 
   /** Forgets identities without sessions whose budget has leaked empty. To be called every second or so. */
   sweep(): void {
+    this.#conduct.sweep();
     const now = this.#clock.monotonic();
     let left = Math.min(this.#cooling.size, sweptAtOnce);
     for (const principal of this.#cooling) {
@@ -207,6 +229,10 @@ export class IdentityHome implements PeerListener {
       reply({ status: 'elsewhere' });
       return;
     }
+    if (!this.#conduct.admits(word.principal, word.clientId)) {
+      reply({ status: 'rate' });
+      return;
+    }
     const ledger = this.#ledgerOf(word.principal);
     if (ledger.queued >= maxQueued) {
       reply({ status: 'busy' });
@@ -234,7 +260,8 @@ export class IdentityHome implements PeerListener {
   /** @returns undefined when nobody waits for the answer any more. */
   async #decide(operation: Operation): Promise<ClaimReply | undefined> {
     const { from, word, deadline } = operation;
-    const { principal, clientId } = word;
+    const { principal, clientId, remote } = word;
+    const isSuspected = this.#conduct.seen(principal, remote);
     for (;;) {
       if (operation.cancelled || (this.#linkOf.get(from) ?? 0) !== operation.link) return undefined;
       if (this.#closed || this.#clock.monotonic() >= deadline) return { status: 'busy' };
@@ -244,12 +271,16 @@ export class IdentityHome implements PeerListener {
         continue;
       }
       const ledger = this.#ledgerOf(principal);
-      const older = ledger.sessions.get(clientId);
+      if (this.#conduct.refuses(principal, remote, ledger.sessions.values()))
+        return { status: 'in-use' };
+      const older =
+        ledger.sessions.get(clientId) ??
+        (isSuspected ? this.#conduct.inTheWay(remote, ledger.sessions.values()) : undefined);
       if (older !== undefined) {
-        await this.#evict(ledger, clientId, older.slot, older.epoch, deadline);
+        await this.#evict(ledger, older, deadline);
         continue;
       }
-      if (ledger.sessions.size >= this.#sessionsPerIdentity()) {
+      if (!isPresence(clientId) && ledger.counted >= this.#sessionsPerIdentity()) {
         if ([...ledger.workers()].every((slot) => this.#linked(slot))) return { status: 'quota' };
         // Some of these sessions may have ended with their worker, or while it could not tell.
         await this.#change(deadline);
@@ -267,7 +298,8 @@ export class IdentityHome implements PeerListener {
   #grant(ledger: Ledger, { from, word }: Operation): ClaimReply {
     const epoch = this.#nextEpoch();
     this.#cooling.delete(ledger.principal);
-    ledger.sessions.set(word.clientId, { slot: from, epoch, claim: word.claim });
+    const { clientId, claim, remote } = word;
+    ledger.sessions.set(clientId, { clientId, slot: from, epoch, claim, remote });
     const alone = ledger.servingAlone() === from;
     // What was lent to it may have come to a desk without a session, and been lost.
     const has = word.loan !== undefined && word.loan === ledger.loans.get(from);
@@ -290,28 +322,28 @@ export class IdentityHome implements PeerListener {
   /** After this the session has ended, or it has to be tried again. */
   async #evict(
     ledger: Ledger,
-    clientId: string,
-    slot: number,
-    epoch: number,
+    { clientId, slot, epoch }: OwnedSession,
     deadline: number,
   ): Promise<void> {
     if (this.#absent(ledger, slot)) return;
     const { principal } = ledger;
-    const reply = await this.#said(slot, 'evict', { principal, clientId, epoch }, deadline);
-    if (reply === undefined) return;
-    this.#returned(ledger, slot, reply.loan);
-    ledger.endSession(clientId, slot, epoch);
+    await this.#said(slot, 'evict', { principal, clientId, epoch }, deadline, (loan) => {
+      this.#returned(ledger, slot, loan);
+      ledger.endSession(clientId, slot, epoch);
+    });
   }
 
   async #recall(ledger: Ledger, slot: number, deadline: number): Promise<void> {
     const loan = ledger.loans.get(slot);
     if (loan === undefined || this.#absent(ledger, slot)) return;
     const { principal } = ledger;
-    const reply = await this.#said(slot, 'recall', { principal, loan }, deadline);
-    if (reply === undefined) return;
-    this.#returned(ledger, slot, reply.loan);
-    // It had gone back already, and what it said then has been heard: the copy goes on.
-    if (ledger.loans.get(slot) === loan) ledger.loans.delete(slot);
+    ledger.recalled.add(slot);
+    await this.#said(slot, 'recall', { principal, loan }, deadline, (returned) => {
+      this.#returned(ledger, slot, returned);
+      // It had gone back already, and what it said then has been heard: the copy goes on.
+      if (ledger.loans.get(slot) === loan) ledger.loans.delete(slot);
+    });
+    ledger.recalled.delete(slot);
     this.#answerAsks(ledger);
   }
 
@@ -323,35 +355,43 @@ export class IdentityHome implements PeerListener {
     return true;
   }
 
-  /** Asks a worker. When it does not answer, waits for a change, so that whoever asks again does so at leisure. */
+  /**
+   * Asks a worker. `heard` is called before anything that the worker says after its answer is looked at: a question
+   * about the budget that it has just given back must find it here. When it does not answer, waits for a change, so
+   * that whoever asks again does so at leisure.
+   */
   async #said(
     slot: number,
     type: string,
     body: object,
     deadline: number,
-  ): Promise<{ readonly loan: Loan | undefined } | undefined> {
+    heard: (loan: Loan | undefined) => void,
+  ): Promise<void> {
     const now = this.#clock.monotonic();
-    const reply = await new Promise<unknown>((resolve) => {
-      this.#peers.call(slot, type, body, Math.max(0, Math.min(deadline - now, wordMs)), resolve);
+    const answered = await new Promise<boolean>((resolve) => {
+      const limitMs = Math.max(0, Math.min(deadline - now, wordMs));
+      this.#peers.call(slot, type, body, limitMs, (reply) => {
+        const parsed = reply === undefined ? undefined : parseReturned(reply);
+        if (parsed !== undefined) heard(parsed.loan);
+        else if (reply !== undefined) this.#peers.cut(slot, 'not a loan');
+        resolve(reply !== undefined);
+      });
     });
-    if (reply === undefined) {
+    if (!answered)
       await this.#change(this.#linked(slot) ? Math.min(deadline, now + pauseMs) : deadline);
-      return undefined;
-    }
-    const parsed = parseReturned(reply);
-    if (parsed === undefined) this.#peers.cut(slot, 'not a loan');
-    return parsed;
   }
 
   #returned(ledger: Ledger, from: number, loan: Loan | undefined): void {
-    if (loan === undefined || ledger.loans.get(from) !== loan.id) return;
-    ledger.loans.delete(from);
+    if (loan === undefined) return;
+    // Of whichever loan: what was spent was spent.
     ledger.budget.absorb(loan.levels, this.#clock.monotonic());
+    if (ledger.loans.get(from) !== loan.id) return;
+    ledger.loans.delete(from);
     this.#answerAsks(ledger);
   }
 
   #answerAsks(ledger: Ledger): void {
-    if (ledger.loans.size > 0) return;
+    if (ledger.loans.size > 0 || ledger.recalled.size > 0) return;
     for (const answer of ledger.waitingAsks.splice(0)) answer();
   }
 
@@ -392,7 +432,7 @@ export class IdentityHome implements PeerListener {
       ledger.budget.absorb(levels, now);
       if (loan === undefined) ledger.loans.delete(from);
       else ledger.loans.set(from, loan);
-      for (const [clientId, epoch] of sessions) this.#attachSession(ledger, clientId, from, epoch);
+      for (const session of sessions) this.#attachSession(ledger, from, session);
       if (ledger.sessions.size === 0) this.#cooling.add(principal);
       else this.#cooling.delete(principal);
       if (this.#knows(principal)) this.#review(ledger);
@@ -416,13 +456,15 @@ export class IdentityHome implements PeerListener {
   }
 
   /** Two owners of one session: the newer one stays. */
-  #attachSession(ledger: Ledger, clientId: string, from: number, epoch: number): void {
+  #attachSession(ledger: Ledger, from: number, [clientId, epoch, remote]: AttachedSession): void {
     this.#epoch = Math.max(this.#epoch, epoch);
     const { principal } = ledger;
     const other = ledger.sessions.get(clientId);
     const newer = other === undefined || other.slot === from || other.epoch < epoch;
     const loser = newer ? other : { slot: from, epoch };
-    if (newer) ledger.sessions.set(clientId, { slot: from, epoch, claim: undefined });
+    if (newer) {
+      ledger.sessions.set(clientId, { clientId, slot: from, epoch, claim: undefined, remote });
+    }
     if (loser === undefined || (newer && loser.slot === from)) return;
     const body = { principal, clientId, epoch: loser.epoch };
     this.#peers.call(loser.slot, 'evict', body, wordMs, (reply) => {

@@ -1,10 +1,12 @@
 /** Desks and homes together, over a real mesh. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { fc } from '../../common/base/property-test-support.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { principalName } from '../../common/base/principal.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
+import { presenceId } from '../broker/session-key.ts';
 import type { Claim } from './identity-desk.ts';
 import { eventually, PeeringGroup } from './peering-group.ts';
 import { homeOf } from './rendezvous.ts';
@@ -28,9 +30,11 @@ async function claim(
   const state = { takenOver: 0 };
   const granted = await group.worker(slot).peering.desk.claim(principal, clientId, () => {
     state.takenOver += 1;
+    return undefined;
   });
   return {
     key: granted.key,
+    epoch: granted.epoch,
     rates: granted.rates,
     release: () => granted.release(),
     slot,
@@ -87,6 +91,49 @@ test('a session has one owner over all workers: the older one has ended when the
   await forgotten(group);
 });
 
+test('a newer claim resolves when the older owner has left its state behind, and has a greater epoch', async () => {
+  await using group = await PeeringGroup.of(0, 1, 2);
+  for (const [older, newer] of [
+    [0, 1],
+    [2, 2],
+  ] as const) {
+    const clientId = `c${older}`;
+    const { promise: leaving, resolve: left } = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
+    const { desk } = group.worker(older).peering;
+    const first = await desk.claim(
+      d1,
+      clientId,
+      () => {
+        ended.resolve();
+        return leaving;
+      },
+      '',
+    );
+    let decided = 0;
+    const others = [newer, older].map((slot) =>
+      claim(group, slot, clientId).then((held) => {
+        decided += 1;
+        return held;
+      }),
+    );
+    await ended.promise;
+    // Another identity's claim goes all the way meanwhile.
+    (await claim(group, newer, 'c', principalName('device', 'd2'))).release();
+    assert.equal(decided, 0);
+    left();
+    for (const held of await Promise.all(others)) assert.ok(held.epoch > first.epoch);
+  }
+});
+
+test('an older owner that does not come to an end is waited for so long, and no longer', async () => {
+  await using group = await PeeringGroup.of(0, 1);
+  const { desk } = group.worker(0).peering;
+  await desk.claim(d1, 'c', () => new Promise(() => {}));
+  const held = await claim(group, 1, 'c');
+  assert.equal(held.takenOver, 0);
+});
+
 test('of many claims at once of one session, on all workers, one is left', async () => {
   await using group = await PeeringGroup.of(0, 1, 2);
   const held = await Promise.all(Array.from({ length: 12 }, (_, i) => claim(group, i % 3, 'c')));
@@ -106,6 +153,34 @@ test('an identity has so many sessions over all workers, and no more', async () 
   held[1]!.release();
   await claim(group, 1, 'd');
   await claim(group, 1, 'e', principalName('device', 'd2'));
+});
+
+test('a presence is no session: it takes no place, and each worker has its own', async () => {
+  await using group = await PeeringGroup.of(0, 1);
+  group.sessionsPerIdentity = 1;
+  const present = [
+    await claim(group, 0, presenceId('w0')),
+    await claim(group, 1, presenceId('w1')),
+  ];
+  const session = await claim(group, 0, 'a');
+  await assert.rejects(claim(group, 1, 'b'), code('quota'));
+  assert.deepEqual(
+    [...present, session].map(({ takenOver }) => takenOver),
+    [0, 0, 0],
+  );
+  for (const each of present) each.release();
+  session.release();
+  await forgotten(group);
+});
+
+test('a presence shares the one budget of its identity with sessions, on whichever workers', async () => {
+  await using group = await PeeringGroup.of(0, 1);
+  const present = await claim(group, 0, presenceId('w0'));
+  assert.equal(await take(present), true);
+  const session = await claim(group, 1, 'a');
+  const taken = [];
+  for (let i = 0; i < 12; i += 1) taken.push(await take(i % 2 === 0 ? session : present));
+  assert.equal(taken.filter(Boolean).length, 10, 'eleven in all');
 });
 
 test('the twelfth message is refused however a flood spreads: reconnecting each time, on every worker', async () => {
@@ -128,6 +203,23 @@ test('the twelfth message is refused with sessions on all workers at once, whate
   const held = await Promise.all([0, 1, 2, 0, 1].map((slot, i) => claim(group, slot, `c${i}`)));
   const outcomes = await Promise.all(Array.from({ length: 40 }, (_, i) => take(held[i % 5]!)));
   assert.equal(outcomes.filter(Boolean).length, 11);
+});
+
+test('a message that asks for the budget while it is on its way back finds it there', async () => {
+  await using group = await PeeringGroup.of(0, 1, 2);
+  for (let round = 0; round < 20; round += 1) {
+    const principal = principalAt(1, [0, 1, 2], round * 100);
+    const held = await claim(group, 0, 'c', principal);
+    const outcomes = Array.from({ length: 5 }, () => take(held));
+    const other = claim(group, round % 2 === 0 ? 2 : 1, 'd', principal);
+    for (let i = 0; i < 20; i += 1) {
+      outcomes.push(take(held));
+      await nextTurn();
+    }
+    const second = await other;
+    for (let i = 0; i < 12; i += 1) outcomes.push(take([held, second][i % 2]!));
+    assert.equal((await Promise.all(outcomes)).filter(Boolean).length, 11, `round ${round}`);
+  }
 });
 
 test('one worker that serves an identity answers at once; two ask; the last one answers at once again', async () => {

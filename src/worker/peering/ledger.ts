@@ -1,22 +1,28 @@
 /** What the home of an identity knows about it. */
 import type { PrincipalName } from '../../common/base/principal.ts';
+import { isPresence } from '../broker/session-key.ts';
 import { IdentityBudget } from './identity-budget.ts';
 
 export interface OwnedSession {
+  readonly clientId: string;
   readonly slot: number;
   readonly epoch: number;
   /** The claim that made it; undefined when it was attached. */
   readonly claim: number | undefined;
+  /** The client's address; empty when it is not known. */
+  readonly remote: string;
 }
 
 export class Ledger {
   readonly principal: PrincipalName;
-  /** By client id. */
+  /** By client id; presences are among them. */
   readonly sessions = new Map<string, OwnedSession>();
   /** What may be spent, or a copy of what was lent. */
   readonly budget = new IdentityBudget();
   /** Borrower → the loan's id. One, but for the moment after two halves of a group have met again. */
   readonly loans = new Map<number, number>();
+  /** Borrowers that have been asked for the budget and have not answered. */
+  readonly recalled = new Set<number>();
   /** Questions that wait until the budget is back. */
   readonly waitingAsks: (() => void)[] = [];
   #queued = 0;
@@ -38,6 +44,13 @@ export class Ledger {
       this.#queued -= 1;
       if (this.#queued === 0) after();
     });
+  }
+
+  /** Sessions that count against the identity's quota. */
+  get counted(): number {
+    let counted = 0;
+    for (const clientId of this.sessions.keys()) if (!isPresence(clientId)) counted += 1;
+    return counted;
   }
 
   /** Every worker that has a session or the budget. */
@@ -68,8 +81,9 @@ export class Ledger {
     return this.loans.has(slot);
   }
 
-  lentToOthers(slot: number): boolean {
-    return this.loans.size > (this.loans.has(slot) ? 1 : 0);
+  /** Whether a worker's question has to wait for the budget: others have it, or it is on its way back. */
+  mustWait(slot: number): boolean {
+    return this.recalled.size > 0 || this.loans.size > (this.loans.has(slot) ? 1 : 0);
   }
 
   /** Who has to give the budget back before `slot` serves; also itself, when it will not be the only one. */

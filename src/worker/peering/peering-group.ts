@@ -7,8 +7,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { silentLogger } from '../../common/base/logger.ts';
 import { principalName } from '../../common/base/principal.ts';
 import { noProperties } from '../../common/codec/mqtt/packets.ts';
+import type { CloneRule } from '../../common/config/policy-document.ts';
 import type { Member } from '../../common/ipc/messages.ts';
 import type { Message } from '../broker/message.ts';
+import type { Suspicion } from './clone-watch.ts';
+import type { ConductRules } from './identity-conduct.ts';
 import { Peering } from './peering.ts';
 
 export const groupKey = Buffer.alloc(32, 9);
@@ -24,10 +27,20 @@ export interface Worker {
   readonly received: string[];
 }
 
+/** What a home has said. */
+export interface ReportedClone {
+  readonly slot: number;
+  readonly suspicion: Suspicion;
+  readonly rule: CloneRule;
+}
+
 export class PeeringGroup implements AsyncDisposable {
   readonly hands: Hands = { now: 1_700_000_000_000 };
   readonly directory = mkdtempSync(join(tmpdir(), 'sallyport-peers-'));
   sessionsPerIdentity = 10;
+  /** Undefined: nobody is judged. */
+  rules: ConductRules | undefined;
+  readonly clones: ReportedClone[] = [];
   readonly #workers = new Map<number, Worker>();
   #generation = 0;
   #changes = 0;
@@ -66,6 +79,8 @@ export class PeeringGroup implements AsyncDisposable {
       clock: { now: () => this.hands.now, monotonic: () => this.hands.now },
       logger: silentLogger,
       sessionsPerIdentity: () => this.sessionsPerIdentity,
+      rules: () => this.rules,
+      onClone: (suspicion, rule) => this.clones.push({ slot, suspicion, rule }),
       directory: this.directory,
     });
     const received: string[] = [];
@@ -98,7 +113,7 @@ export class PeeringGroup implements AsyncDisposable {
 
 /** Turns of the event loop until `look` is true. */
 export async function eventually(what: string, look: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 30_000;
   while (!look()) {
     if (performance.now() > deadline) throw new SallyportError('internal', `not in time: ${what}`);
     await nextTurn();
@@ -114,6 +129,7 @@ export function messageTo(topic: string, payload = 'x'): Message {
     properties: noProperties,
     publisher: principalName('device', 'p'),
     publisherSession: 'device/p p',
+    delivery: undefined,
     expiresAt: undefined,
   };
 }

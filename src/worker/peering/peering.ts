@@ -3,9 +3,12 @@ import type { Clock } from '../../common/base/clock.ts';
 import type { Logger } from '../../common/base/logger.ts';
 import type { Member } from '../../common/ipc/messages.ts';
 import { MeshCrossing } from './crossing.ts';
+import { IdentityConduct } from './identity-conduct.ts';
+import type { ConductOptions } from './identity-conduct.ts';
 import { IdentityDesk } from './identity-desk.ts';
 import { IdentityHome } from './identity-home.ts';
 import { Mesh } from './mesh.ts';
+import type { Peers } from './ports.ts';
 
 const sweepEveryMs = 1_000;
 
@@ -18,6 +21,8 @@ export interface PeeringOptions {
   readonly logger: Logger;
   /** Today's `limits.sessionsPerIdentity`. */
   readonly sessionsPerIdentity: () => number;
+  readonly rules: ConductOptions['rules'];
+  readonly onClone: ConductOptions['onClone'];
   /** Where the sockets are; relative to the working directory, which it is by default. */
   readonly directory?: string;
 }
@@ -32,9 +37,15 @@ export class Peering {
   constructor(options: PeeringOptions) {
     this.#mesh = new Mesh(options);
     this.crossing = new MeshCrossing(this.#mesh);
-    const { clock, sessionsPerIdentity } = options;
-    this.home = new IdentityHome({ peers: this.#mesh, clock, sessionsPerIdentity });
+    const { clock, sessionsPerIdentity, rules, onClone } = options;
+    const conduct = new IdentityConduct({ clock, rules, onClone });
+    this.home = new IdentityHome({ peers: this.#mesh, clock, sessionsPerIdentity, conduct });
     this.desk = new IdentityDesk({ peers: this.#mesh, clock });
+  }
+
+  /** For what else the workers have to tell each other. */
+  get peers(): Peers {
+    return this.#mesh;
   }
 
   /** Listens for the other workers. Resolves when they can connect. @throws SallyportError `io` */

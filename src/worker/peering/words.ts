@@ -16,6 +16,8 @@ export interface ClaimWord {
   readonly claim: number;
   /** What the desk has of the identity's budget already. */
   readonly loan: number | undefined;
+  /** The client's address; empty when it is not known. */
+  readonly remote: string;
   /** How long the desk waits for the answer. */
   readonly leftMs: number;
 }
@@ -27,7 +29,8 @@ export type ClaimReply =
       /** The budget, when this worker is the only one that serves the identity and did not say that it has it. */
       readonly loan: Loan | undefined;
     }
-  | { readonly status: 'quota' | 'busy' | 'elsewhere' };
+  /** `rate`: it connects too often. `in-use`: from another address, and the rule is that the older session stays. */
+  | { readonly status: 'quota' | 'busy' | 'rate' | 'in-use' | 'elsewhere' };
 
 export interface Loan {
   readonly id: number;
@@ -47,6 +50,12 @@ export interface CancelWord {
   readonly principal: PrincipalName;
   readonly clientId: string;
   readonly claim: number;
+}
+
+/** Desk to home: the session that was claimed from there is in use, beside others from elsewhere. */
+export interface SeenWord {
+  readonly principal: PrincipalName;
+  readonly remote: string;
 }
 
 /** Home to desk: end the session, unless it is newer. Answered with the loan when it was the last one. */
@@ -72,11 +81,15 @@ export interface LendWord {
 export interface AskWord {
   readonly principal: PrincipalName;
   readonly buckets: readonly RateBucket[];
-  readonly cost: number;
+  readonly cost: number | readonly number[];
 }
 
-/** `local`: you have the budget yourself. */
-export type AskReply = { readonly answer: 'yes' | 'no' | 'local' };
+export interface AskReply {
+  /** `local`: you have the budget yourself. */
+  readonly answer: 'yes' | 'no' | 'local';
+  /** How full the windows are after it, bucket after bucket; a worker of an earlier version does not say it. */
+  readonly levels?: readonly number[] | undefined;
+}
 
 /** Desk to a new home: what it serves; or an old home to a new one: what it knew. */
 export interface AttachWord {
@@ -85,9 +98,11 @@ export interface AttachWord {
   readonly identities: readonly Attached[];
 }
 
+export type AttachedSession = readonly [clientId: string, epoch: number, remote: string];
+
 export interface Attached {
   readonly principal: PrincipalName;
-  readonly sessions: readonly (readonly [clientId: string, epoch: number])[];
+  readonly sessions: readonly AttachedSession[];
   readonly loan: number | undefined;
   readonly levels: readonly BucketLevels[];
 }
@@ -104,6 +119,8 @@ const maxSessions = 10_000;
 const maxBuckets = 256;
 const maxWindows = 16;
 const maxClientId = 65_535;
+/** An IPv6 address with a mapped IPv4 address and the name of an interface. */
+const maxRemote = 64;
 
 type Fields = Partial<Record<string, unknown>>;
 
@@ -121,6 +138,12 @@ function isAmount(value: unknown): value is number {
 
 function isClientId(value: unknown): value is string {
   return typeof value === 'string' && value.length <= maxClientId;
+}
+
+/** Empty when it is not known: a worker of an earlier version does not say it. */
+function asRemote(value: unknown): string | undefined {
+  if (value === undefined) return '';
+  return typeof value === 'string' && value.length <= maxRemote ? value : undefined;
 }
 
 function asPrincipal(value: unknown): PrincipalName | undefined {
@@ -173,17 +196,19 @@ function parseLoan(value: unknown): Loan | null | undefined {
 }
 
 export function parseClaim(body: unknown): ClaimWord | undefined {
-  const { principal: name, clientId, claim, loan, leftMs } = fieldsOf(body);
+  const { principal: name, clientId, claim, loan, leftMs, remote: address } = fieldsOf(body);
   const principal = asPrincipal(name);
-  if (principal === undefined || !isClientId(clientId)) return undefined;
+  const remote = asRemote(address);
+  if (principal === undefined || remote === undefined || !isClientId(clientId)) return undefined;
   if (!isCount(claim) || !isAmount(leftMs)) return undefined;
   if (loan !== undefined && !isCount(loan)) return undefined;
-  return { principal, clientId, claim, loan, leftMs };
+  return { principal, clientId, claim, loan, remote, leftMs };
 }
 
 export function parseClaimReply(body: unknown): ClaimReply | undefined {
   const { status, epoch, loan } = fieldsOf(body);
   if (status === 'quota' || status === 'busy' || status === 'elsewhere') return { status };
+  if (status === 'rate' || status === 'in-use') return { status };
   const parsed = parseLoan(loan);
   if (status !== 'granted' || !isCount(epoch) || parsed === undefined) return undefined;
   return { status, epoch, loan: parsed ?? undefined };
@@ -201,6 +226,13 @@ export function parseCancel(body: unknown): CancelWord | undefined {
   const principal = asPrincipal(name);
   if (principal === undefined || !isClientId(clientId) || !isCount(claim)) return undefined;
   return { principal, clientId, claim };
+}
+
+export function parseSeen(body: unknown): SeenWord | undefined {
+  const { principal: name, remote: address } = fieldsOf(body);
+  const principal = asPrincipal(name);
+  const remote = asRemote(address);
+  return principal === undefined || remote === undefined ? undefined : { principal, remote };
 }
 
 export function parseEvict(body: unknown): EvictWord | undefined {
@@ -234,19 +266,28 @@ export function parseAsk(body: unknown): AskWord | undefined {
   const { principal: name, buckets, cost } = fieldsOf(body);
   const principal = asPrincipal(name);
   const parsed = each(buckets, maxBuckets, parseBucket);
-  if (principal === undefined || parsed === undefined || !isAmount(cost)) return undefined;
-  return { principal, buckets: parsed, cost };
+  const costs = isAmount(cost)
+    ? cost
+    : each(cost, maxBuckets, (one) => (isAmount(one) ? one : undefined));
+  if (principal === undefined || parsed === undefined || costs === undefined) return undefined;
+  if (typeof costs !== 'number' && costs.length !== parsed.length) return undefined;
+  return { principal, buckets: parsed, cost: costs };
 }
 
 export function parseAskReply(body: unknown): AskReply | undefined {
-  const { answer } = fieldsOf(body);
-  return answer === 'yes' || answer === 'no' || answer === 'local' ? { answer } : undefined;
+  const { answer, levels } = fieldsOf(body);
+  if (answer !== 'yes' && answer !== 'no' && answer !== 'local') return undefined;
+  const told = each(levels, maxBuckets * maxWindows, (one) => (isAmount(one) ? one : undefined));
+  return { answer, levels: told };
 }
 
-function parseAttachedSession(value: unknown): readonly [string, number] | undefined {
+function parseAttachedSession(value: unknown): AttachedSession | undefined {
   if (!Array.isArray(value)) return undefined;
-  const [clientId, epoch] = value as readonly unknown[];
-  return isClientId(clientId) && isCount(epoch) ? [clientId, epoch] : undefined;
+  const [clientId, epoch, address] = value as readonly unknown[];
+  const remote = asRemote(address);
+  return isClientId(clientId) && isCount(epoch) && remote !== undefined
+    ? [clientId, epoch, remote]
+    : undefined;
 }
 
 function parseIdentity(value: unknown): Attached | undefined {

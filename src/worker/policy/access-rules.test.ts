@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import { matches } from '../../common/base/topic-filter.ts';
 import { AccessRules } from './access-rules.ts';
 import { documentOf } from './test-support.ts';
@@ -10,16 +10,11 @@ roles:
   narrow: { allow: { subscribe: [ "a/+/b", "a/x/#" ], publish: [ "a/#" ] }, deny: { publish: [ "a/secret/#" ], subscribe: [ "a/x/secret" ] } }
   all: { allow: { subscribe: [ "#" ], publish: [ "#" ] } }
   nothing: {}
+  own: { allow: { publish: [ "\${id}/#" ] } }
 `;
 const access = new AccessRules(documentOf(roles).roles);
 
-const cases: readonly (readonly [
-  string,
-  string,
-  'publish' | 'subscribe' | 'read',
-  string,
-  boolean,
-])[] = [
+const cases: readonly (readonly [string, string, 'publish' | 'subscribe', string, boolean])[] = [
   ['device', 'd1', 'publish', 'devices/d1/telemetry', true],
   ['device', 'd1', 'publish', 'devices/d1/command_responses', true],
   ['device', 'd1', 'publish', 'devices/d2/telemetry', false],
@@ -42,8 +37,7 @@ const cases: readonly (readonly [
   ['device', 'd1', 'subscribe', '#', false],
   ['device', 'd1', 'subscribe', '+/+/#', false],
   ['device', 'd1', 'subscribe', 'devices/d1/telemetry', false],
-  ['device', 'd1', 'read', 'devices/d1/commands/reboot', true],
-  ['device', 'd1', 'read', 'devices/d2/commands/reboot', false],
+  ['device', 'd1', 'subscribe', 'devices/d2/commands/reboot', false],
   ['backend', 'be', 'subscribe', 'devices/+/telemetry', true],
   ['backend', 'be', 'subscribe', 'devices/d1/telemetry', true],
   ['backend', 'be', 'subscribe', 'devices/+/+', false],
@@ -58,7 +52,6 @@ const cases: readonly (readonly [
   ['narrow', 'n', 'subscribe', 'a/x/secret', false],
   ['narrow', 'n', 'subscribe', 'a/x/+', false],
   ['narrow', 'n', 'subscribe', 'a/x/#', false],
-  ['narrow', 'n', 'read', 'a/x/secret', false],
   ['narrow', 'n', 'publish', 'a/b', true],
   ['narrow', 'n', 'publish', 'a/secret', false],
   ['narrow', 'n', 'publish', 'a/secret/x', false],
@@ -67,9 +60,12 @@ const cases: readonly (readonly [
   ['all', 's', 'subscribe', '$share/g/a', false],
   ['all', 's', 'publish', '$SYS/x', false],
   ['all', 's', 'publish', '$internal', false],
-  ['all', 's', 'read', '$SYS/x', false],
+  ['all', 's', 'subscribe', '$SYS/x', false],
   ['all', 's', 'publish', 'a/__proto__/constructor', true],
   ['nothing', 'x', 'publish', 'a', false],
+  ['own', 'x', 'publish', 'x/a', true],
+  ['own', 'x', 'publish', 'y/a', false],
+  ['own', 'x', 'publish', '${id}/a', false],
   ['none', 'x', 'publish', 'a', false],
   ['constructor', 'x', 'publish', 'a', false],
   ['__proto__', 'x', 'publish', 'a', false],
@@ -82,10 +78,12 @@ for (const [role, id, action, resource, expected] of cases) {
 }
 
 test('topics that begin with $ stay closed whatever a role says', () => {
-  const lists = { publish: ['$SYS/#'], subscribe: ['$SYS/#'] };
-  const open = new AccessRules({ r: { allow: lists, deny: { publish: [], subscribe: [] } } });
+  const lists = { publish: ['$SYS/#'], subscribe: ['$SYS/#'], request: [] };
+  const open = new AccessRules({
+    r: { allow: lists, deny: { publish: [], subscribe: [], request: [] } },
+  });
   assert.equal(open.publish('r', 'x', '$SYS/a').allowed, false);
-  assert.equal(open.read('r', 'x', '$SYS/a').allowed, false);
+  assert.equal(open.subscribe('r', 'x', '$SYS/a').allowed, false);
   assert.equal(open.subscribe('r', 'x', '$SYS/#').allowed, false);
 });
 
@@ -122,7 +120,7 @@ test('whatever a subscription lets through may also be read on its own', () => {
       const topic = parts.join('/');
       fc.pre(topic !== '' && matches(filter, topic));
       if (!access.subscribe('narrow', 'n', filter).allowed) return;
-      assert.equal(access.read('narrow', 'n', topic).allowed, true, `${filter} ${topic}`);
+      assert.equal(access.subscribe('narrow', 'n', topic).allowed, true, `${filter} ${topic}`);
     }),
     { numRuns: 2_000 },
   );

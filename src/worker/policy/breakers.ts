@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../common/base/clock.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
-import type { BreakerDocument } from '../../common/config/policy-document.ts';
+import type { BreakerDocument } from '../../common/config/breaker-document.ts';
 
 interface Breaker {
   failures: number;
@@ -28,11 +28,12 @@ export class Breakers {
     return this.#breakers.size;
   }
 
-  isOpen(route: string, principal: PrincipalName): boolean {
+  /** Milliseconds for which it is open; 0 when it is closed. */
+  openForMs(route: string, principal: PrincipalName): number {
     // Most of the time nobody is failing: then no key is built.
-    if (this.#breakers.size === 0) return false;
+    if (this.#breakers.size === 0) return 0;
     const breaker = this.#breakers.get(keyOf(route, principal));
-    return breaker !== undefined && this.#clock.monotonic() < breaker.openUntilMs;
+    return breaker === undefined ? 0 : Math.max(0, breaker.openUntilMs - this.#clock.monotonic());
   }
 
   /** A payload check has refused a message. After the time it was open, the first failure opens it again. */

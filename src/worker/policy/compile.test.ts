@@ -45,6 +45,7 @@ test('rows stand in the order of their cost, and the table says what each entry 
       'authentication',
       'standing',
       'rate',
+      'concurrency',
       'breaker',
       'size',
       'authorisation',
@@ -57,12 +58,15 @@ test('rows stand in the order of their cost, and the table says what each entry 
     table.filter(({ cells }) => cells[entry] !== undefined).map(({ row }) => row);
   assert.deepEqual(asked('accept'), ['source', 'accept']);
   assert.deepEqual(asked('connect'), ['authentication', 'standing', 'rate', 'accept']);
+  assert.deepEqual(asked('request'), ['authentication', 'standing', 'rate', 'accept']);
   assert.deepEqual(asked('publish'), [
+    'authentication',
     'standing',
     'rate',
     'breaker',
     'size',
     'authorisation',
+    'integrity',
     'schema',
     'accept',
   ]);
@@ -71,6 +75,7 @@ test('rows stand in the order of their cost, and the table says what each entry 
     'standing',
     'size',
     'authorisation',
+    'integrity',
     'schema',
     'accept',
   ]);
@@ -125,6 +130,34 @@ test('standing acts on what is already bound, at every entry point', () => {
       standing,
     );
   }
+});
+
+test('a request is judged as a connection is; the time is reached from quarantine too', () => {
+  const device = subjectOf('device', 'd1', 'device');
+  const ok = { authentication: { ok: true } } as const;
+  assert.equal(codeOf(defaults.bind('request', undefined, 'time').decide(ok)), 'unauthenticated');
+  const failed = { authentication: { ok: false, detail: 'x' } } as const;
+  assert.equal(codeOf(defaults.bind('request', device, 'time').decide(failed)), 'unauthenticated');
+  const service = defaults.bind('request', device, 'service');
+  const time = defaults.bind('request', device, 'time');
+  for (const standing of standings) {
+    device.identity.standing = standing;
+    const reaches = ['active', 'quarantined', 'firmware-floor'].includes(standing);
+    assert.equal(codeOf(service.decide(ok)), standing === 'active' ? 'allow' : 'standing');
+    assert.equal(codeOf(time.decide(ok)), reaches ? 'allow' : 'standing', standing);
+  }
+});
+
+test('requests are charged to the identity, whatever they ask for', () => {
+  const clock = new HandClock();
+  const slow = 'limits: { identityRates: { device: { limit: 1/m, burst: 2 } } }';
+  const policy = compilePolicy(documentOf(slow), 1);
+  const device = subjectOf('device', 'd1', 'device', new LocalRates(clock));
+  const ok = { authentication: { ok: true } } as const;
+  const codes = (['service', 'time', 'service', 'time'] as const).map((reach) =>
+    codeOf(policy.bind('request', device, reach).decide(ok)),
+  );
+  assert.deepEqual(codes, ['allow', 'allow', 'allow', 'rate']);
 });
 
 test('a change of role acts on what is already bound', () => {
@@ -309,7 +342,10 @@ test('a breaker opens after refusals in a row, for its identity alone, and tries
     subjectOf('device', 'd1', 'device'),
     own,
   );
-  assert.equal(codeOf(reloaded.decide(good)), 'rate');
+  clock.time = 20_000;
+  const refused = reloaded.decide(good);
+  assert.ok(!(refused instanceof Promise) && !refused.allowed);
+  assert.deepEqual([refused.code, refused.retryAfterMs], ['rate', 40_000]);
   clock.time = 60_000;
   assert.deepEqual(codes(bad, good), ['schema', 'rate']);
   clock.time = 120_000;
@@ -330,7 +366,7 @@ test('breakers of endless identities take bounded memory', () => {
     });
   }
   assert.equal(breakers.size, 10_000);
-  assert.equal(breakers.isOpen('telemetry', subjectOf('device', 'd10499', 'device').name), true);
+  assert.ok(breakers.openForMs('telemetry', subjectOf('device', 'd10499', 'device').name) > 0);
 });
 
 test('the compiled policy does not follow later changes of its source', () => {
@@ -377,7 +413,7 @@ test('an unsafe document is refused', () => {
   assert.ok(route !== undefined && device !== undefined);
   const allowing = (filter: string): PolicyDocument => ({
     ...whole,
-    roles: { device: { ...device, allow: { publish: [filter], subscribe: [] } } },
+    roles: { device: { ...device, allow: { publish: [filter], subscribe: [], request: [] } } },
   });
   const unsafe: unknown[] = [
     null,

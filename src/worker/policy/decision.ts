@@ -14,6 +14,8 @@ export interface Deny {
   /** The row of the table that decided. */
   readonly row: string;
   readonly detail: string;
+  /** The same would pass after this, if nothing else comes before it; not there when nobody can say. */
+  readonly retryAfterMs?: number;
 }
 
 export type Decision = Allow | Deny;
@@ -22,4 +24,9 @@ export const allow: Allow = Object.freeze({ allowed: true });
 
 export function deny(code: DenyCode, row: string, detail: string): Deny {
   return Object.freeze({ allowed: false, code, row, detail });
+}
+
+/** The same refusal, and when to come again. */
+export function denyUntil(denial: Deny, retryAfterMs: number): Deny {
+  return Object.freeze({ ...denial, retryAfterMs });
 }

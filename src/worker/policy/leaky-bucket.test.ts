@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import type { RateWindow } from '../../common/base/rate-window.ts';
 import { LeakyBucket, takeFromAll } from './leaky-bucket.ts';
 

@@ -20,7 +20,7 @@ const rounding = 1e-6;
 export class LeakyBucket {
   readonly windows: readonly RateWindow[];
   readonly #levels: number[];
-  #updatedAtMs: number;
+  #updatedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Empty, or continued from a state that MUST belong to the same windows; a state of another shape starts anew. */
   constructor(windows: readonly RateWindow[], state?: LeakyBucketState) {
@@ -28,7 +28,7 @@ export class LeakyBucket {
     const usable =
       state?.levels.length === windows.length && state.levels.every((l) => Number.isFinite(l));
     this.#levels = usable ? [...state.levels] : windows.map(() => 0);
-    this.#updatedAtMs = usable ? state.updatedAtMs : Number.NEGATIVE_INFINITY;
+    if (usable) this.#updatedAtMs = state.updatedAtMs;
   }
 
   /** Whether `cost` units would pass at `nowMs`. Changes nothing. */
@@ -70,6 +70,14 @@ export class LeakyBucket {
     return this.windows.every((w, i) => leaked(this.#levels[i] ?? 0, w, elapsed) <= rounding);
   }
 
+  /** Appends the level that each window has at `nowMs`. Changes nothing. */
+  appendLevels(nowMs: number, levels: number[]): void {
+    const elapsed = this.#elapsed(nowMs);
+    for (const [i, window] of this.windows.entries()) {
+      levels.push(leaked(this.#levels[i] ?? 0, window, elapsed));
+    }
+  }
+
   state(): LeakyBucketState {
     return { levels: [...this.#levels], updatedAtMs: this.#updatedAtMs };
   }
@@ -79,8 +87,13 @@ export class LeakyBucket {
   }
 }
 
-/** Takes `cost` units from every bucket, or from none. */
-export function takeFromAll(buckets: readonly LeakyBucket[], nowMs: number, cost: number): boolean {
+/** Takes `cost` units from every bucket, or from none; a list has the cost of each bucket. Nothing always passes. */
+export function takeFromAll(
+  buckets: readonly LeakyBucket[],
+  nowMs: number,
+  cost: number | readonly number[],
+): boolean {
+  if (typeof cost !== 'number') return takeFromEach(buckets, nowMs, cost);
   for (const bucket of buckets) {
     if (!bucket.fits(nowMs, cost)) return false;
   }
@@ -88,7 +101,20 @@ export function takeFromAll(buckets: readonly LeakyBucket[], nowMs: number, cost
   return true;
 }
 
-function leaked(level: number, window: RateWindow, elapsedMs: number): number {
+function takeFromEach(
+  buckets: readonly LeakyBucket[],
+  nowMs: number,
+  costs: readonly number[],
+): boolean {
+  for (const [i, bucket] of buckets.entries()) {
+    const cost = costs[i];
+    if (cost === undefined || (cost > 0 && !bucket.fits(nowMs, cost))) return false;
+  }
+  for (const [i, bucket] of buckets.entries()) bucket.charge(nowMs, costs[i] ?? 0);
+  return true;
+}
+
+export function leaked(level: number, window: RateWindow, elapsedMs: number): number {
   const left = level - (elapsedMs * window.limit) / window.perMs;
   return left > 0 ? left : 0;
 }

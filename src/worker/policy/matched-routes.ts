@@ -2,14 +2,18 @@
  * The routes that a topic matches, and what they ask of a message. Topics that match the same routes share one
  * object, and with it the rate buckets: a hundred thousand devices on one route cost one list.
  */
-import { matchesLevels, splitLevels } from '../../common/base/topic-filter.ts';
+import {
+  coversLevels,
+  matchesLevels,
+  overlapsLevels,
+  splitLevels,
+} from '../../common/base/topic-filter.ts';
 import { compilePayloadSchema } from '../../common/config/payload-schema.ts';
 import type { PayloadCheck } from '../../common/config/payload-schema.ts';
-import type {
-  BreakerDocument,
-  PolicyDocument,
-  RouteDocument,
-} from '../../common/config/policy-document.ts';
+import type { BreakerDocument } from '../../common/config/breaker-document.ts';
+import type { PolicyDocument, RouteDocument } from '../../common/config/policy-document.ts';
+import { authenticationMethods } from '../../common/config/proxied-route.ts';
+import type { AuthenticationMethod, IntegrityDocument } from '../../common/config/proxied-route.ts';
 import type { PrincipalKind } from '../../common/base/principal.ts';
 import type { RateBucket } from './ports.ts';
 
@@ -25,6 +29,10 @@ export interface MatchedRoutes {
   readonly buckets: Readonly<Record<PrincipalKind, readonly RateBucket[]>>;
   /** The smallest that a matching route allows. */
   readonly payloadBytes: number;
+  /** What every matching route takes; with none that matches, certificates. */
+  readonly authenticate: ReadonlySet<AuthenticationMethod>;
+  /** What those that say something of signatures agree on; undefined = none does. */
+  readonly integrity: IntegrityDocument | undefined;
 }
 
 interface Candidate extends CompiledRoute {
@@ -67,6 +75,26 @@ export class RouteMatcher {
     return routes;
   }
 
+  /** `filter` MUST be valid. */
+  areOpenTo(method: AuthenticationMethod, filter: string): boolean {
+    const levels = splitLevels(filter);
+    const touched = this.#touchedBy(levels);
+    return (
+      touched.every(({ document }) => document.authenticate.includes(method)) &&
+      touched.some((route) => coversLevels(route.levels, levels))
+    );
+  }
+
+  /** `filter` MUST be valid. */
+  integrityOf(filter: string): IntegrityDocument | undefined {
+    const touched = this.#touchedBy(splitLevels(filter));
+    return strictest(touched.flatMap(({ document }) => document.integrity ?? []));
+  }
+
+  #touchedBy(levels: readonly string[]): readonly Candidate[] {
+    return this.#candidates.filter((route) => overlapsLevels(route.levels, levels));
+  }
+
   #combine(matched: readonly Candidate[]): MatchedRoutes {
     const { limits } = this.#document;
     const own = identityBuckets(this.#document);
@@ -88,8 +116,30 @@ export class RouteMatcher {
         ...matched.map(({ document }) => document.payloadBytes ?? limits.payloadBytes),
         ...(matched.length === 0 ? [limits.payloadBytes] : []),
       ),
+      authenticate: new Set<AuthenticationMethod>(
+        matched.length === 0
+          ? ['certificate']
+          : authenticationMethods.filter((method) =>
+              matched.every(({ document }) => document.authenticate.includes(method)),
+            ),
+      ),
+      integrity: strictest(matched.flatMap(({ document }) => document.integrity ?? [])),
     });
   }
+}
+
+/** Routes that agree on no form leave an empty list, which nothing passes. */
+function strictest(all: readonly IntegrityDocument[]): IntegrityDocument | undefined {
+  const [first, ...others] = all;
+  return others.reduce(
+    (a, b) =>
+      a && {
+        required: a.required || b.required,
+        accept: a.accept.filter((method) => b.accept.includes(method)),
+        windowMs: Math.min(a.windowMs, b.windowMs),
+      },
+    first,
+  );
 }
 
 const remembered = new WeakMap<PolicyDocument, MatchedRoutes['buckets']>();

@@ -30,14 +30,24 @@ export interface IdentityRecord {
  */
 export interface RateBudget {
   /**
-   * Takes `cost` units from every window of every bucket, or from none.
+   * Takes `cost` units from every window of every bucket, or from none; of a list, `cost[i]` units from `buckets[i]`.
    * `buckets` MUST be the same frozen array each time for one bound check, its keys unique (`route:telemetry`).
    * MUST resolve to false, never reject, when the home cannot be asked.
    */
-  take(buckets: readonly RateBucket[], cost: number): boolean | Promise<boolean>;
+  take(
+    buckets: readonly RateBucket[],
+    cost: number | readonly number[],
+  ): boolean | Promise<boolean>;
+  /**
+   * How full each window is now, bucket after bucket, as far as this worker knows: exactly, when it has the budget itself,
+   * else as its home said it when it was last asked about these buckets. Undefined when nothing is known. Takes nothing.
+   */
+  levels?(buckets: readonly RateBucket[]): readonly number[] | undefined;
 }
 
 export interface RateBucket {
   readonly key: string;
   readonly windows: readonly RateWindow[];
+  /** What is counted; without it, requests. */
+  readonly unit?: 'bytes';
 }

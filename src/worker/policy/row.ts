@@ -3,10 +3,19 @@ import type { DenyCode } from '../../common/base/errors.ts';
 import type { PolicyDocument } from '../../common/config/policy-document.ts';
 import type { AccessRules } from './access-rules.ts';
 import type { Breakers } from './breakers.ts';
+import type { Concurrency } from './concurrency.ts';
 import type { Deny } from './decision.ts';
-import type { ConnectFacts, Entry, MessageFacts, SourceFacts } from './entry.ts';
+import type {
+  ConnectFacts,
+  Entry,
+  MessageFacts,
+  ProxiedFacts,
+  Reach,
+  SourceFacts,
+} from './entry.ts';
 import type { MatchedRoutes } from './matched-routes.ts';
 import type { Subject } from './ports.ts';
+import type { CompiledProxied } from './proxied-routes.ts';
 
 /** Undefined = go on to the next row. A promise only where the answer has to be asked elsewhere. */
 export type Check<M> = (message: M) => Deny | undefined | Promise<Deny | undefined>;
@@ -23,6 +32,7 @@ export interface Compiled {
   readonly document: PolicyDocument;
   readonly access: AccessRules;
   readonly breakers: Breakers;
+  readonly concurrency: Concurrency;
 }
 
 export interface SourceBinding {
@@ -32,6 +42,14 @@ export interface SourceBinding {
 export interface ConnectBinding {
   readonly policy: Compiled;
   readonly subject: Subject | undefined;
+}
+
+export interface RequestBinding extends ConnectBinding {
+  readonly reach: Reach;
+}
+
+export interface ProxiedBinding extends ConnectBinding {
+  readonly route: CompiledProxied;
 }
 
 export interface TopicBinding {
@@ -58,7 +76,9 @@ export interface EntryTypes {
   'will-publish': { binding: MessageBinding; facts: MessageFacts };
   publish: { binding: MessageBinding; facts: MessageFacts };
   subscribe: { binding: FilterBinding; facts: void };
-  deliver: { binding: TopicBinding; facts: void };
+  deliver: { binding: FilterBinding; facts: void };
+  request: { binding: RequestBinding; facts: ConnectFacts };
+  proxied: { binding: ProxiedBinding; facts: ProxiedFacts };
 }
 
 export type Cells = {
@@ -68,5 +88,7 @@ export type Cells = {
 export interface Row {
   readonly name: string;
   readonly codes: readonly DenyCode[];
+  /** It needs the whole of a body, and so may those after it. */
+  readonly looksAtBody?: true;
   readonly cells: Cells;
 }

@@ -7,6 +7,7 @@ import { acceptRow } from './rows/accept.ts';
 import { authenticationRow } from './rows/authentication.ts';
 import { authorisationRow } from './rows/authorisation.ts';
 import { breakerRow } from './rows/breaker.ts';
+import { concurrencyRow } from './rows/concurrency.ts';
 import { integrityRow } from './rows/integrity.ts';
 import { rateRow } from './rows/rate.ts';
 import { schemaRow } from './rows/schema.ts';
@@ -19,6 +20,7 @@ export const rows: readonly Row[] = Object.freeze([
   authenticationRow,
   standingRow,
   rateRow,
+  concurrencyRow,
   breakerRow,
   sizeRow,
   authorisationRow,

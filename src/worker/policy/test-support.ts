@@ -30,14 +30,23 @@ export class LocalRates implements RateBudget {
     this.#clock = clock;
   }
 
-  take(buckets: readonly RateBucket[], cost: number): boolean {
+  take(buckets: readonly RateBucket[], cost: number | readonly number[]): boolean {
     this.seen.push(buckets);
-    const found = buckets.map(({ key, windows }) => {
+    return takeFromAll(this.#find(buckets), this.#clock.monotonic(), cost);
+  }
+
+  levels(buckets: readonly RateBucket[]): readonly number[] {
+    const levels: number[] = [];
+    for (const bucket of this.#find(buckets)) bucket.appendLevels(this.#clock.monotonic(), levels);
+    return levels;
+  }
+
+  #find(buckets: readonly RateBucket[]): LeakyBucket[] {
+    return buckets.map(({ key, windows }) => {
       const bucket = this.#buckets.get(key) ?? new LeakyBucket(windows);
       this.#buckets.set(key, bucket);
       return bucket;
     });
-    return takeFromAll(found, this.#clock.monotonic(), cost);
   }
 }
 

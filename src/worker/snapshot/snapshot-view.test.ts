@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { principalName } from '../../common/base/principal.ts';
+import { SerialSet, serialBytes } from '../../common/base/serial-set.ts';
+import type { RegisteredKey } from '../../common/ipc/credentials.ts';
 import { channels, frameKinds } from '../../common/ipc/frames.ts';
 import type { Frame } from '../../common/ipc/frames.ts';
 import type { ControlToWorker } from '../../common/ipc/messages.ts';
@@ -9,6 +11,9 @@ import { SnapshotView } from './snapshot-view.ts';
 
 const d1 = principalName('device', 'd1');
 const d2 = principalName('device', 'd2');
+const listed = SerialSet.for(2, 4);
+listed.add(serialBytes('a0b'));
+listed.add(serialBytes('77'));
 
 let now = 1_000_000;
 let told: string[] = [];
@@ -31,6 +36,10 @@ beforeEach(() => {
         told.push('policy');
       },
       onTls: () => told.push('tls'),
+      onStatus: () => told.push('status'),
+      onBackends: () => told.push('backends'),
+      onUpstreams: () => told.push('upstreams'),
+      onCredentials: () => told.push('credentials'),
       onLogLevel: () => told.push('log level'),
     },
   );
@@ -54,7 +63,12 @@ function snapshot(
   revokedSerials: string[] = [],
 ) {
   // Only the fields that the view itself reads.
-  const content = { identities, revokedSerials, policy: { limits: { maxSnapshotAgeMs: 60_000 } } };
+  const content = {
+    identities,
+    revokedSerials,
+    revokedLists: [{ anchor: 'factory', serials: listed.pack() }],
+    policy: { limits: { maxSnapshotAgeMs: 60_000 } },
+  };
   const message: ControlToWorker = {
     type: 'snapshot',
     issuedAt: now,
@@ -83,6 +97,20 @@ test('a change of standing is seen through the record that a live connection hol
   assert.equal(told.at(-1), `identities ${d1}`);
   snapshot(2, 1, [entry(d1, 'quarantined')]);
   assert.equal(live.standing, 'quarantined');
+});
+
+test('the keys of an identity are those of its last entry, and none when it has none', () => {
+  const keys: readonly RegisteredKey[] = [{ type: 'derived', id: '1', notAfter: undefined }];
+  snapshot(1, 1, [{ ...entry(d1), keys }, entry(d2)]);
+  const live = view.identity(d1);
+  assert.deepEqual(live?.keys, keys);
+  assert.deepEqual(view.identity(d2)?.keys, []);
+  delta(1, 2, [
+    { type: 'identity', entry: entry(d1) },
+    { type: 'identity', entry: { ...entry(d2), keys } },
+  ]);
+  assert.deepEqual(live.keys, []);
+  assert.deepEqual(view.identity(d2)?.keys, keys);
 });
 
 test('an identity that a new snapshot no longer has is revoked for those who hold it', () => {
@@ -144,4 +172,23 @@ test('a policy that does not compile leaves the last good snapshot in force', ()
   assert.throws(() => snapshot(1, 2, []), /not compiled/);
   assert.equal(view.identity(d1)?.standing, 'active');
   assert.deepEqual(view.position, { epoch: 1, seq: 1 });
+});
+
+test('what the list of another authority revokes is revoked under that authority only', () => {
+  assert.equal(snapshot(1, 1, []), 'applied');
+  assert.equal(view.isRevoked('factory', 'a0b'), true);
+  assert.equal(view.isRevoked('factory', 'a0c'), false);
+  assert.equal(view.isRevoked('internal', 'a0b'), false);
+  assert.equal(view.isRevoked('__proto__', 'a0b'), false);
+});
+
+test('what is taken back is not revoked any more, wherever it stood', () => {
+  snapshot(1, 1, [], ['factory:5']);
+  delta(1, 2, [{ type: 'revoked', serials: ['factory:6'] }]);
+  const serials = ['factory:5', 'factory:6', 'factory:a0b', 'factory:123'];
+  delta(1, 3, [{ type: 'unrevoked', serials }]);
+  for (const serial of ['5', '6', 'a0b', '123']) {
+    assert.equal(view.isRevoked('factory', serial), false, serial);
+  }
+  assert.equal(view.isRevoked('factory', '77'), true);
 });

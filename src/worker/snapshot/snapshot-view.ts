@@ -4,15 +4,20 @@
  */
 import type { Clock } from '../../common/base/clock.ts';
 import type { PrincipalName } from '../../common/base/principal.ts';
+import { SerialSet, serialBytes } from '../../common/base/serial-set.ts';
 import type { PolicyDocument } from '../../common/config/policy-document.ts';
+import type { CredentialMaterial, RegisteredKey } from '../../common/ipc/credentials.ts';
 import { frameKinds } from '../../common/ipc/frames.ts';
 import type { Frame } from '../../common/ipc/frames.ts';
 import type { ControlToWorker } from '../../common/ipc/messages.ts';
 import type {
+  BackendSettings,
   IdentityEntry,
   Snapshot,
   SnapshotChange,
+  StatusMaterial,
   TlsMaterial,
+  UpstreamSettings,
 } from '../../common/ipc/snapshot.ts';
 
 /** Read by every decision about the identity, changed here only. */
@@ -20,6 +25,8 @@ export interface LiveIdentity {
   standing: IdentityEntry['standing'];
   role: string;
   anchor: string;
+  /** Replaced as a whole: a key that was changed is another object. */
+  keys: readonly RegisteredKey[];
 }
 
 /** What changed, told after the view has changed. An `undefined` set means that anything may have. */
@@ -29,6 +36,10 @@ export interface SnapshotListener {
   /** @throws when the policy cannot be compiled: the frame is then refused and the last good one stays. */
   onPolicy(policy: PolicyDocument): void;
   onTls(tls: TlsMaterial): void;
+  onStatus(status: StatusMaterial): void;
+  onBackends(backends: readonly BackendSettings[]): void;
+  onUpstreams(upstreams: readonly UpstreamSettings[]): void;
+  onCredentials(credentials: CredentialMaterial): void;
   onLogLevel(level: string): void;
 }
 
@@ -40,6 +51,8 @@ export class SnapshotView {
   #snapshot: Snapshot | undefined;
   #identities = new Map<PrincipalName, LiveIdentity>();
   #revoked = new Set<string>();
+  /** By trust anchor. */
+  #revokedLists = new Map<string, readonly SerialSet[]>();
   #epoch = 0;
   #seq = 0;
   /** How old the snapshot was when it was last confirmed, and when that was by a clock that nobody sets. */
@@ -71,7 +84,11 @@ export class SnapshotView {
   }
 
   isRevoked(anchor: string, serialHex: string): boolean {
-    return this.#revoked.has(`${anchor}:${serialHex}`);
+    if (this.#revoked.has(`${anchor}:${serialHex}`)) return true;
+    const lists = this.#revokedLists.get(anchor);
+    if (lists === undefined) return false;
+    const serial = serialBytes(serialHex);
+    return lists.some((each) => each.has(serial));
   }
 
   /** @throws what a listener threw: standing has then changed as told, the rest is the last that was good. */
@@ -96,6 +113,8 @@ export class SnapshotView {
         this.#confirm(message.issuedAt);
         return 'ignored';
       case 'reply':
+      case 'called':
+      case 'ask':
         return 'ignored';
     }
     this.#epoch = frame.epoch;
@@ -110,6 +129,7 @@ export class SnapshotView {
   }
 
   #replace(snapshot: Snapshot): void {
+    const revokedLists = listsOf(snapshot);
     this.#listener.onPolicy(snapshot.policy);
     const before = this.#identities;
     const identities = new Map<PrincipalName, LiveIdentity>();
@@ -123,9 +143,15 @@ export class SnapshotView {
     }
     this.#identities = identities;
     this.#revoked = new Set(snapshot.revokedSerials);
-    this.#snapshot = snapshot;
+    this.#revokedLists = revokedLists;
+    // They are kept as what they are read into; a secret that was removed is not to be kept here besides.
+    this.#snapshot = { ...snapshot, identities: [], revokedSerials: [], revokedLists: [] };
     try {
       this.#listener.onTls(snapshot.tls);
+      this.#listener.onStatus(snapshot.status);
+      this.#listener.onBackends(snapshot.backends);
+      this.#listener.onUpstreams(snapshot.upstreams);
+      this.#listener.onCredentials(snapshot.credentials);
       this.#listener.onLogLevel(snapshot.logLevel);
     } finally {
       // Whatever became of the rest: who has lost his standing goes.
@@ -152,6 +178,22 @@ export class SnapshotView {
           this.#listener.onTls(change.tls);
           next = { ...next, tls: change.tls };
           break;
+        case 'status':
+          this.#listener.onStatus(change.status);
+          next = { ...next, status: change.status };
+          break;
+        case 'backends':
+          this.#listener.onBackends(change.backends);
+          next = { ...next, backends: change.backends };
+          break;
+        case 'upstreams':
+          this.#listener.onUpstreams(change.upstreams);
+          next = { ...next, upstreams: change.upstreams };
+          break;
+        case 'credentials':
+          this.#listener.onCredentials(change.credentials);
+          next = { ...next, credentials: change.credentials };
+          break;
         case 'log-level':
           this.#listener.onLogLevel(change.level);
           next = { ...next, logLevel: change.level };
@@ -159,10 +201,19 @@ export class SnapshotView {
         case 'identity':
         case 'identity-gone':
         case 'revoked':
+        case 'unrevoked':
           break;
       }
     }
     this.#snapshot = next;
+  }
+
+  #unrevoke(certificate: string): void {
+    this.#revoked.delete(certificate);
+    const colon = certificate.indexOf(':');
+    const serial = serialBytes(certificate.slice(colon + 1));
+    const lists = this.#revokedLists.get(certificate.slice(0, colon)) ?? [];
+    for (const each of lists) each.delete(serial);
   }
 
   #changeIdentities(change: SnapshotChange, names: Set<PrincipalName>, serials: Set<string>): void {
@@ -181,17 +232,39 @@ export class SnapshotView {
         this.#revoked.add(serial);
         serials.add(serial);
       }
+    } else if (change.type === 'unrevoked') {
+      for (const certificate of change.serials) this.#unrevoke(certificate);
     }
   }
 }
 
-function recordOf(entry: IdentityEntry): LiveIdentity {
-  return { standing: entry.standing, role: entry.role, anchor: entry.anchor };
+function listsOf({ revokedLists }: Snapshot): Map<string, readonly SerialSet[]> {
+  const byAnchor = new Map<string, SerialSet[]>();
+  for (const { anchor, serials } of revokedLists) {
+    const set = SerialSet.unpack(serials);
+    const others = byAnchor.get(anchor);
+    if (others === undefined) byAnchor.set(anchor, [set]);
+    else others.push(set);
+  }
+  return byAnchor;
 }
+
+function recordOf(entry: IdentityEntry): LiveIdentity {
+  return {
+    standing: entry.standing,
+    role: entry.role,
+    anchor: entry.anchor,
+    keys: entry.keys ?? noKeys,
+  };
+}
+
+/** One for all that have none. */
+const noKeys: readonly RegisteredKey[] = Object.freeze([]);
 
 function update(live: LiveIdentity, entry: IdentityEntry): LiveIdentity {
   live.standing = entry.standing;
   live.role = entry.role;
   live.anchor = entry.anchor;
+  live.keys = entry.keys ?? noKeys;
   return live;
 }

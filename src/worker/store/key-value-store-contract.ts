@@ -1,7 +1,7 @@
 /** The behaviour that every backend of `KeyValueStore` has: run by the test of each. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import type { Clock } from '../../common/base/clock.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { compareKeys, maxKeyBytes } from './keys.ts';

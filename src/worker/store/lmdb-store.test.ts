@@ -51,3 +51,25 @@ test('a directory that cannot be made is an io error', () => {
     });
   assert.throws(open, (error: unknown) => error instanceof SallyportError && error.code === 'io');
 });
+
+test('what was removed is room that the file has to spare', async () => {
+  const directory = scratch();
+  const environment = LmdbEnvironment.open({ directory, names: ['s'], clock: systemClock });
+  try {
+    const spools = environment.spools(0);
+    spools.open('a');
+    const ids = Array.from({ length: 500 }, () => spools.newId(7));
+    const before = environment.spareBytes();
+    const value = Buffer.alloc(1_000);
+    await spools.append(ids.map((id) => ({ spool: 'a', id, value })));
+    assert.ok(environment.spareBytes() < before + 100_000);
+    await spools.settle('a', ids);
+    // Pages of the last transactions are kept for whoever reads still.
+    for (let i = 0; i < 3; i += 1) await spools.settle('a', [spools.newId(0)]);
+    const spare = environment.spareBytes();
+    assert.ok(spare > 450_000 && spare < 1_500_000, `${spare}`);
+  } finally {
+    await environment.close();
+    rmSync(directory, { recursive: true });
+  }
+});

@@ -8,9 +8,10 @@ import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Database } from 'lmdb';
 import type { Clock } from '../../common/base/clock.ts';
-import { messageOf, SallyportError } from '../../common/base/errors.ts';
-import type { Durability } from '../../common/ipc/snapshot.ts';
+import { SallyportError } from '../../common/base/errors.ts';
 import { checkKey } from './keys.ts';
+import { disown } from './lmdb-commits.ts';
+import type { LmdbCommits } from './lmdb-commits.ts';
 import type { Condition, Entry, KeyValueStore, Write } from './ports.ts';
 
 const entryVersion = 1;
@@ -19,8 +20,6 @@ const expiryBytes = 8;
 /** Entries read before the event loop gets a turn: some 100 µs. */
 const chunkEntries = 64;
 const chunkBytes = 256 * 1024;
-/** A disk that takes longer is broken; lmdb would never say so. */
-const flushTimeoutMs = 30_000;
 
 interface Stored {
   readonly value: Buffer;
@@ -29,20 +28,23 @@ interface Stored {
   readonly expiresAt: number;
 }
 
-/** What lmdb's `separateFlushed` gives. */
-type CommitPromise = Promise<boolean> & { readonly flushed?: Promise<unknown> };
-
 export class LmdbStore implements KeyValueStore {
   readonly #entries: Database<Buffer, Buffer>;
   readonly #expiries: Database<Buffer, Buffer>;
   readonly #clock: Clock;
+  readonly #commits: LmdbCommits;
   #closed = false;
-  #guarding = false;
 
-  constructor(entries: Database<Buffer, Buffer>, expiries: Database<Buffer, Buffer>, clock: Clock) {
+  constructor(
+    entries: Database<Buffer, Buffer>,
+    expiries: Database<Buffer, Buffer>,
+    clock: Clock,
+    commits: LmdbCommits,
+  ) {
     this.#entries = entries;
     this.#expiries = expiries;
     this.#clock = clock;
+    this.#commits = commits;
   }
 
   async get(key: string): Promise<Entry | undefined> {
@@ -53,11 +55,7 @@ export class LmdbStore implements KeyValueStore {
     return { key, value: stored.value, version: stored.version };
   }
 
-  async commit(
-    conditions: readonly Condition[],
-    writes: readonly Write[],
-    durability: Durability,
-  ): Promise<boolean> {
+  async commit(conditions: readonly Condition[], writes: readonly Write[]): Promise<boolean> {
     this.#checkOpen();
     for (const { key } of [...conditions, ...writes]) checkKey(key);
     const checks: { readonly key: Buffer; readonly version: number | null }[] = [];
@@ -69,7 +67,7 @@ export class LmdbStore implements KeyValueStore {
       if (version !== (live ? now.version : undefined)) return false;
       checks.push({ key: bytes, version: now?.version ?? null });
     }
-    return this.#written(() => this.#apply(checks, writes), durability);
+    return this.#commits.written(() => this.#apply(checks, writes));
   }
 
   async *scan(prefix: string): AsyncIterable<Entry> {
@@ -124,7 +122,7 @@ export class LmdbStore implements KeyValueStore {
     const key = at.subarray(expiryBytes);
     const stored = this.#read(key);
     const due = stored !== undefined && this.#expired(stored);
-    const done = await this.#written(() => {
+    const done = await this.#commits.written(() => {
       if (!due) return [this.#expiries.remove(at)];
       return [
         this.#entries.ifVersion(key, stored.version, () => {
@@ -132,15 +130,15 @@ export class LmdbStore implements KeyValueStore {
           disown(this.#expiries.remove(at));
         }),
       ];
-    }, 'process');
+    });
     return due && done;
   }
 
   #apply(
     checks: readonly { readonly key: Buffer; readonly version: number | null }[],
     writes: readonly Write[],
-  ): CommitPromise[] {
-    const outcomes: CommitPromise[] = [];
+  ): Promise<boolean>[] {
+    const outcomes: Promise<boolean>[] = [];
     const descend = (depth: number): void => {
       const check = checks[depth];
       if (check === undefined) {
@@ -178,38 +176,6 @@ export class LmdbStore implements KeyValueStore {
     }
   }
 
-  /** Settles when all of `work` has been committed, and flushed if asked. */
-  async #written(work: () => CommitPromise[], durability: Durability): Promise<boolean> {
-    try {
-      const outcomes = work();
-      this.#guardBatch();
-      const flushed = outcomes[0]?.flushed;
-      const results = await Promise.all(outcomes);
-      if (!results.every(Boolean)) return false;
-      if (durability === 'flushed') await withinTimeout(flushed);
-      return true;
-    } catch (error) {
-      quietly(error);
-      if (error instanceof SallyportError) throw error;
-      throw new SallyportError('io', `the store cannot write: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
-  }
-
-  /**
-   * lmdb makes a promise for the batch of each turn of the event loop and gives it to nobody: when the disk is full, its
-   * rejection would end the process.
-   */
-  #guardBatch(): void {
-    if (this.#guarding) return;
-    this.#guarding = true;
-    setImmediate(() => {
-      this.#guarding = false;
-      this.#entries.committed.then(() => {}, quietly);
-    });
-  }
-
   #read(key: Buffer): Stored | undefined {
     // Another process may have written since this turn of the event loop began.
     this.#entries.resetReadTxn();
@@ -233,32 +199,6 @@ export class LmdbStore implements KeyValueStore {
 
   #checkOpen(): void {
     if (this.#closed) throw new SallyportError('io', 'the store is closed');
-  }
-}
-
-/** The outcome of a write inside a block is that of the block. */
-function disown(outcome: Promise<unknown>): void {
-  outcome.catch(quietly);
-}
-
-/** lmdb rejects a second promise with the reason; unhandled, it would end the process. */
-function quietly(error: unknown): void {
-  if (!(error instanceof Error) || !('commitError' in error)) return;
-  if (error.commitError instanceof Promise) error.commitError.catch(() => {});
-}
-
-async function withinTimeout(flushed: Promise<unknown> | undefined): Promise<void> {
-  if (flushed === undefined) throw new SallyportError('io', 'the store does not flush');
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new SallyportError('io', 'the disk does not flush'));
-    }, flushTimeoutMs);
-  });
-  try {
-    await Promise.race([flushed, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../common/base/property-test-support.ts';
 import { SallyportError } from '../../common/base/errors.ts';
 import { silentLogger } from '../../common/base/logger.ts';
 import { principalName } from '../../common/base/principal.ts';
@@ -40,6 +40,7 @@ function message(
     properties: noProperties,
     publisher: principalName('device', owner),
     publisherSession: `device/${owner} ${owner}`,
+    delivery: undefined,
     expiresAt: undefined,
     ...more,
   };

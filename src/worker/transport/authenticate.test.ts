@@ -16,11 +16,12 @@ import { Authenticator } from './authenticate.ts';
 const folder = temporaryFolder();
 after(() => folder[Symbol.dispose]());
 const dayMs = 86_400_000;
-const start = Date.now();
 
 const root = makeAuthority(folder.at('root'), 'Root');
 const namesake = makeAuthority(folder.at('namesake'), 'Root');
 const middle = makeIntermediate(root, folder.at('middle'), 'Middle');
+/** No CA is younger than this. */
+const start = Date.now();
 let made = 0;
 
 function leaf(authority: Authority, options: Partial<LeafOptions> = {}): Buffer {

@@ -1,14 +1,18 @@
 /**
  * Admission before any TLS work is spent: limits per source address, on handshakes under way and on connections in all.
- * A source is an IPv4 address or an IPv6 /64, what one subscriber line can make up.
+ * See source-network.ts for what a source is.
  */
 import type { Clock } from '../../common/base/clock.ts';
+import { HalfOpen } from './half-open.ts';
+import { SourceFailures } from './source-failures.ts';
+import type { FailureLimits } from './source-failures.ts';
+import { networkOf, sourceOf } from '../../common/base/source-network.ts';
 
-export interface AdmissionLimits {
+export interface AdmissionLimits extends FailureLimits {
   /** One second's worth may come at once: a site whose power is back connects together. */
   readonly sourceConnectionsPerSecond: number;
   readonly sourceConnections: number;
-  /** Connections that have not authenticated yet: in all, and from one source. */
+  /** Connections whose handshake has begun and that have not authenticated yet: in all, and from one source. */
   readonly halfOpen: number;
   readonly sourceHalfOpen: number;
   /** Connections that this worker holds at once. */
@@ -33,14 +37,16 @@ interface Source {
 const maxSources = 100_000;
 
 export class SourceAdmission {
+  readonly failures: SourceFailures;
   readonly #ports: AdmissionPorts;
   readonly #sources = new Map<string, Source>();
-  #halfOpen = 0;
+  readonly #halfOpen = new HalfOpen<Place>();
   #open = 0;
   #forgotAt = Number.NEGATIVE_INFINITY;
 
   constructor(ports: AdmissionPorts) {
     this.#ports = ports;
+    this.failures = new SourceFailures(ports);
   }
 
   get open(): number {
@@ -48,15 +54,25 @@ export class SourceAdmission {
   }
 
   get halfOpen(): number {
-    return this.#halfOpen;
+    return this.#halfOpen.size;
   }
 
-  /** A place for a new connection from `address`, or why there is none. Each place MUST be left once. */
-  enter(address: string): Place | string {
+  /** A place for a new connection, whoever it is from, or why there is none. Each place MUST be left once. */
+  enter(): Place | string {
+    if (this.#open >= this.#ports.limits().sessions) return 'sessions';
+    this.#open += 1;
+    return new Place(this);
+  }
+
+  /** The peer at `address` is not who may be served: its network pays. */
+  failed(address: string): void {
+    this.failures.failed(networkOf(address));
+  }
+
+  /** For `Place`. @returns why that source may have no more connections, else what it has. */
+  charge(address: string): Source | string {
     const limits = this.#ports.limits();
-    if (this.#open >= limits.sessions) return 'sessions';
-    if (this.#halfOpen >= limits.halfOpen) return 'half-open';
-    const key = sourceKey(address);
+    const key = sourceOf(address);
     const now = this.#ports.clock.monotonic();
     let source = this.#sources.get(key);
     if (source === undefined) {
@@ -64,25 +80,34 @@ export class SourceAdmission {
       source = { open: 0, halfOpen: 0, windowStart: now, count: 0, previous: 0 };
       this.#sources.set(key, source);
     }
-    const entered = source;
-    if (recent(entered, now) >= limits.sourceConnectionsPerSecond) return 'source-rate';
-    if (entered.open >= limits.sourceConnections) return 'source-connections';
-    if (entered.halfOpen >= limits.sourceHalfOpen) return 'source-half-open';
-    entered.count += 1;
-    entered.open += 1;
-    entered.halfOpen += 1;
-    this.#open += 1;
-    this.#halfOpen += 1;
-    return new Place(
-      () => {
-        entered.halfOpen -= 1;
-        this.#halfOpen -= 1;
-      },
-      () => {
-        entered.open -= 1;
-        this.#open -= 1;
-      },
-    );
+    if (recent(source, now) >= limits.sourceConnectionsPerSecond) return 'source-rate';
+    if (source.open >= limits.sourceConnections) return 'source-connections';
+    source.count += 1;
+    source.open += 1;
+    return source;
+  }
+
+  /** For `Place`. */
+  begin(place: Place, source: Source, network: string): string | undefined {
+    const { halfOpen, sourceHalfOpen } = this.#ports.limits();
+    if (source.halfOpen >= sourceHalfOpen) return 'source-half-open';
+    const gone = this.#halfOpen.add(network, place, halfOpen);
+    if (gone === place) return 'half-open';
+    source.halfOpen += 1;
+    gone?.displaced();
+    return undefined;
+  }
+
+  /** For `Place`. */
+  noLongerHalfOpen(place: Place, source: Source, network: string): void {
+    source.halfOpen -= 1;
+    this.#halfOpen.delete(network, place);
+  }
+
+  /** For `Place`. */
+  left(source: Source | undefined): void {
+    if (source !== undefined) source.open -= 1;
+    this.#open -= 1;
   }
 
   /** Drops sources that have nothing open and nothing to remember. @returns false when none could be dropped. */
@@ -110,43 +135,74 @@ function recent(source: Source, now: number): number {
   return source.count + Math.floor(source.previous * (1 - elapsed));
 }
 
-/** What one admitted connection holds: a half-open place until its peer has authenticated, an open one until it closes. */
+/**
+ * What one connection holds: an open place until it closes, its source's share from when the source is known, and a
+ * half-open place from the beginning of its handshake until its peer has authenticated.
+ */
 export class Place {
-  readonly #established: () => void;
-  readonly #left: () => void;
-  #halfOpen = true;
+  readonly #admission: SourceAdmission;
+  #source: Source | undefined;
+  #network = '';
+  /** There while it is half-open. */
+  #onDisplaced: (() => void) | undefined;
   #open = true;
 
-  constructor(established: () => void, left: () => void) {
-    this.#established = established;
-    this.#left = left;
+  constructor(admission: SourceAdmission) {
+    this.#admission = admission;
   }
 
+  /** Where the connection is from, once. @returns why it may not stay; it MUST be left then, too. */
+  from(address: string): string | undefined {
+    const source = this.#admission.charge(address);
+    if (typeof source === 'string') return source;
+    this.#source = source;
+    this.#network = networkOf(address);
+    return undefined;
+  }
+
+  /**
+   * The handshake begins. After `from`, once.
+   *
+   * @param onDisplaced its half-open place is somebody else's now, and the connection MUST be ended. Not called once the
+   * peer has authenticated.
+   * @returns why it may not.
+   */
+  begin(onDisplaced: () => void): string | undefined {
+    if (this.#source === undefined) return 'no source';
+    const refusal = this.#admission.begin(this, this.#source, this.#network);
+    if (refusal === undefined) this.#onDisplaced = onDisplaced;
+    return refusal;
+  }
+
+  /** For `SourceAdmission`. */
+  displaced(): void {
+    const onDisplaced = this.#onDisplaced;
+    this.#endHalfOpen();
+    onDisplaced?.();
+  }
+
+  /** The peer has authenticated, which is to its network's credit. */
   established(): void {
-    if (!this.#halfOpen) return;
-    this.#halfOpen = false;
-    this.#established();
+    if (this.#onDisplaced === undefined) return;
+    this.#endHalfOpen();
+    this.#admission.failures.succeeded(this.#network);
+  }
+
+  /** The handshake has failed. */
+  failed(): void {
+    this.#admission.failures.failed(this.#network);
   }
 
   leave(): void {
-    this.established();
+    this.#endHalfOpen();
     if (!this.#open) return;
     this.#open = false;
-    this.#left();
+    this.#admission.left(this.#source);
   }
-}
 
-function sourceKey(address: string): string {
-  if (!address.includes(':')) return address;
-  if (address.startsWith('::ffff:') && address.includes('.')) return address.slice(7);
-  return expandIpv6(address).slice(0, 4).join(':');
-}
-
-function expandIpv6(address: string): string[] {
-  const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
-  const left = head === '' ? [] : head.split(':');
-  if (tail === undefined) return left;
-  const right = tail === '' ? [] : tail.split(':');
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0');
-  return [...left, ...zeros, ...right];
+  #endHalfOpen(): void {
+    if (this.#onDisplaced === undefined || this.#source === undefined) return;
+    this.#onDisplaced = undefined;
+    this.#admission.noLongerHalfOpen(this, this.#source, this.#network);
+  }
 }

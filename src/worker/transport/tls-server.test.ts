@@ -16,8 +16,13 @@ import { silentLogger } from '../../common/base/logger.ts';
 import type { TlsMaterial } from '../../common/ipc/snapshot.ts';
 import type { SecureConnection } from './secure-connection.ts';
 import { SourceAdmission } from './source-admission.ts';
+import type { AdmissionLimits } from './source-admission.ts';
 import { TlsListener } from './tls-server.ts';
 import type { TlsListenerOptions } from './tls-server.ts';
+import { Turnstile } from './turnstile.ts';
+import type { TurnstileLimits } from './turnstile.ts';
+
+const ticketSecret = randomBytes(32);
 
 const folder = temporaryFolder();
 after(() => folder[Symbol.dispose]());
@@ -45,6 +50,7 @@ async function setUp(
   t: TestContext,
   changed: Partial<TlsListenerOptions> = {},
   host = '127.0.0.1',
+  limited: Partial<AdmissionLimits & TurnstileLimits> = {},
 ) {
   const limits = {
     sourceConnectionsPerSecond: 1_000,
@@ -52,6 +58,13 @@ async function setUp(
     halfOpen: 100,
     sourceHalfOpen: 100,
     sessions: 100,
+    sourceFailures: 1_000,
+    sourceSlowedPerSecond: 1_000,
+    handshakesPerSecond: 10_000,
+    eventLoopDelayMs: 10_000,
+    admissionQueue: 100,
+    admissionWaitMs: 10_000,
+    ...limited,
   };
   const admission = new SourceAdmission({ clock: systemClock, limits: () => limits });
   const counted: string[] = [];
@@ -60,9 +73,17 @@ async function setUp(
   const listener = new TlsListener({
     name: 'test',
     material,
-    ticketSecret: randomBytes(32),
+    ticketSecret: () => ticketSecret,
     handshakeMs: 10_000,
     admission,
+    turnstile: new Turnstile({
+      clock: systemClock,
+      limits: () => limits,
+      failures: admission.failures,
+    }),
+    proxies: [],
+    proxyHeaderMs: 10_000,
+    clock: systemClock,
     judge: (refusal) => refusal,
     logger: { ...silentLogger, error: (fields) => void faults.push(fields) },
     count: (name) => void counted.push(name),
@@ -154,6 +175,88 @@ for (const [place, misbehave] of Object.entries(faultyPlaces)) {
     await until('its place is free', 5_000, () => admission.open === 2);
   });
 }
+
+test('what is written before an end soon arrives whole, however late it is read, and then the end', async (t) => {
+  const bytes = 4_000_000;
+  const ends: string[] = [];
+  const { connect } = await setUp(t, {
+    onSecure: (connection) => {
+      connection.onClose = () => void ends.push('closed');
+      connection.onData = () => {
+        connection.write(Buffer.alloc(bytes / 2, 1));
+        connection.write(Buffer.alloc(bytes / 2, 2));
+        connection.closeSoon();
+      };
+    },
+  });
+  const client = connect();
+  client.write('go');
+  await once(client, 'readable');
+  assert.deepEqual(ends, []);
+  let read = 0;
+  client.on('data', (chunk: Buffer) => (read += chunk.length));
+  await until('its end is told', 10_000, () => ends.length === 1);
+  await until('all is there', 10_000, () => read === bytes);
+  client.destroy();
+});
+
+test('however often reading is paused, every byte comes once, in order, never meanwhile, and then the end', async (t) => {
+  const read: Buffer[] = [];
+  const ends: string[] = [];
+  let chunks = 0;
+  const { connect, counted } = await setUp(t, {
+    onSecure: (connection) => {
+      let paused = false;
+      const pause = (): void => {
+        paused = true;
+        connection.pause();
+      };
+      const resume = (): void => {
+        paused = false;
+        connection.resume();
+      };
+      connection.onClose = () => void ends.push('closed');
+      connection.onData = (chunk) => {
+        assert.equal(paused, false, 'nothing is read while reading is paused');
+        read.push(Buffer.from(chunk));
+        chunks += 1;
+        if (chunks % 3 === 0) pause();
+        // Some pauses last long enough for the stream to fill up, some are over at once.
+        if (chunks % 30 === 0) setTimeout(resume, 5);
+        else if (chunks % 6 === 0) setImmediate(resume);
+        else if (chunks % 3 === 0) resume();
+      };
+    },
+  });
+  const sent = randomBytes(4 * 1024 * 1024);
+  const client = connect();
+  for (let at = 0; at < sent.length; at += 1_000) client.write(sent.subarray(at, at + 1_000));
+  client.end();
+  await until('its end is told', 20_000, () => ends.length === 1);
+  assert.ok(Buffer.concat(read).equals(sent));
+  assert.ok(!counted.includes('internal_errors'));
+});
+
+test('a client that offers other protocols only is refused; one that offers none is not', async (t) => {
+  const { connect, port, accepted } = await setUp(t, { applicationProtocols: ['http/1.1'] });
+  const offer = (...protocols: string[]): TLSSocket =>
+    tlsConnect({
+      host: '127.0.0.1',
+      port,
+      servername: 'localhost',
+      ca: root,
+      ALPNProtocols: protocols,
+    });
+  const refused = offer('h2');
+  const [error] = (await once(refused, 'error')) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL');
+  const taken = offer('h2', 'http/1.1');
+  await once(taken, 'secureConnect');
+  assert.equal(taken.alpnProtocol, 'http/1.1');
+  await once(connect(), 'secureConnect');
+  await until('both are known', 5_000, () => accepted.length === 2);
+  taken.destroy();
+});
 
 test('an exception while a connection is judged ends that connection and frees its place', async (t) => {
   let judged = 0;
@@ -280,6 +383,100 @@ test('stopAccepting ends handshakes under way and lets established connections g
   assert.equal(error.code, 'ECONNREFUSED');
   established.destroy();
   await stopped;
+});
+
+/** Chunks as the client gets them: one is one TLS record. */
+async function oneConnection(t: TestContext) {
+  const { connect, accepted } = await setUp(t);
+  const client = connect();
+  const chunks: string[] = [];
+  client.on('data', (chunk: Buffer) => chunks.push(chunk.toString('latin1')));
+  await until('it is accepted', 5_000, () => accepted.length === 1);
+  const [connection] = accepted;
+  assert.ok(connection !== undefined);
+  const arrived = (text: string): Promise<true> =>
+    until(`${text.length} bytes`, 20_000, () => chunks.join('').length >= text.length);
+  return { client, connection, chunks, arrived };
+}
+
+test('what is written soon is one record at the end of the turn, pending until then and taken after', async (t) => {
+  const { connection, chunks, arrived } = await oneConnection(t);
+  for (const text of ['one ', 'two ', 'three']) {
+    assert.equal(connection.write(Buffer.from(text), 'soon'), true);
+  }
+  assert.deepEqual([connection.pendingBytes, connection.takenBytes], [13, 0]);
+  await arrived('one two three');
+  assert.deepEqual(chunks, ['one two three']);
+  await until('it is taken', 5_000, () => connection.pendingBytes === 0);
+  assert.equal(connection.takenBytes, 13);
+});
+
+test('what is written at once, or is too much to wait, goes behind what was written soon before it', async (t) => {
+  const { connection, chunks, arrived } = await oneConnection(t);
+  const much = 'm'.repeat(40_000);
+  const texts = ['soon ', 'now ', 'soon again ', much, ' and last'];
+  const ways = ['soon', undefined, 'soon', 'soon', 'soon'] as const;
+  for (const [i, text] of texts.entries()) connection.write(Buffer.from(text), ways[i]);
+  await arrived(texts.join(''));
+  assert.equal(chunks.join(''), texts.join(''));
+});
+
+test('a peer that does not read is told of at once, and its drain comes, also for what is written soon', async (t) => {
+  const { client, connection, chunks, arrived } = await oneConnection(t);
+  client.pause();
+  let drains = 0;
+  connection.onDrain = () => {
+    drains += 1;
+  };
+  const piece = 'p'.repeat(10_000);
+  let pieces = 0;
+  // Of these, the system takes some megabytes.
+  const fill = (): boolean => {
+    for (let i = 0; i < 10; i += 1) {
+      pieces += 1;
+      if (!connection.write(Buffer.from(piece), 'soon')) return false;
+      assert.ok(connection.pendingBytes <= 200_000);
+    }
+    return true;
+  };
+  for (let i = 0; i < 2_000 && fill(); i += 1)
+    await new Promise((resolve) => setImmediate(resolve));
+  const taken = connection.takenBytes;
+  assert.ok(connection.pendingBytes > 0);
+  assert.equal(connection.write(Buffer.from(piece), 'soon'), false);
+  assert.equal(connection.takenBytes, taken);
+  client.resume();
+  await arrived(piece.repeat(pieces + 1));
+  assert.equal(chunks.join('').length, piece.length * (pieces + 1));
+  await until('it is told', 5_000, () => drains > 0);
+});
+
+for (const how of ['end', 'closeSoon'] as const) {
+  test(`${how} sends what was written soon, and then the end`, async (t) => {
+    const { client, connection, chunks } = await oneConnection(t);
+    connection.write(Buffer.from('last words'), 'soon');
+    connection[how](5_000);
+    assert.equal(connection.write(Buffer.from('too late'), 'soon'), false);
+    await once(client, 'end');
+    assert.equal(chunks.join(''), 'last words');
+  });
+}
+
+test('a peer that ends with its request gets what is written soon for it', async (t) => {
+  const { client, connection, chunks } = await oneConnection(t);
+  connection.onData = () => void connection.write(Buffer.from('answer'), 'soon');
+  client.end('request');
+  await once(client, 'close');
+  assert.equal(chunks.join(''), 'answer');
+});
+
+test('what was written soon goes before the end of a connection that is destroyed, and nothing after', async (t) => {
+  const { client, connection, chunks } = await oneConnection(t);
+  connection.write(Buffer.from('an answer'), 'soon');
+  connection.destroy();
+  assert.equal(connection.write(Buffer.from('too late'), 'soon'), false);
+  await closed(client);
+  assert.deepEqual(chunks, ['an answer']);
 });
 
 test('an address that cannot be had is an error with the key to set', async (t) => {

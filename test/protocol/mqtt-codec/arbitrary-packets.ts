@@ -1,5 +1,5 @@
 /** Every packet that MQTT can carry and our limits let through, for property tests. */
-import fc from 'fast-check';
+import { fc } from '../../../src/common/base/property-test-support.ts';
 import {
   noProperties,
   type Packet,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../base/property-test-support.ts';
 import { temporaryFolder } from '../../../../test/harness/temporary-folder.ts';
 import { SallyportError } from '../../base/errors.ts';
 import { decodeOid, encodeOid } from './oid.ts';

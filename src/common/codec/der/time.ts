@@ -35,13 +35,20 @@ export function decodeTime(tagOctet: number, content: Uint8Array): number {
 
 /** Tag and content of the form that RFC 5280 prescribes: UTCTime through 2049, GeneralizedTime from 2050 on. */
 export function encodeTime(timeMs: number): { tagOctet: number; content: Buffer } {
+  const full = encodeGeneralizedTime(timeMs);
+  const year = new Date(timeMs).getUTCFullYear();
+  return year >= 1950 && year < 2050
+    ? { tagOctet: tag.utcTime, content: full.subarray(2) }
+    : { tagOctet: tag.generalizedTime, content: full };
+}
+
+/** The content of a GeneralizedTime, for where no other is allowed (RFC 6960 section 4.2.2.1). */
+export function encodeGeneralizedTime(timeMs: number): Buffer {
   const time = new Date(timeMs);
   const year = time.getUTCFullYear();
   if (!(year >= 0 && year <= 9999)) throw malformed();
   const full = time.toISOString().slice(0, 19).replace(/[-T:]/g, '');
-  return year >= 1950 && year < 2050
-    ? { tagOctet: tag.utcTime, content: Buffer.from(`${full.slice(2)}Z`, 'latin1') }
-    : { tagOctet: tag.generalizedTime, content: Buffer.from(`${full}Z`, 'latin1') };
+  return Buffer.from(`${full}Z`, 'latin1');
 }
 
 function digits(content: Uint8Array, at: number, count: number): number {

@@ -1,7 +1,7 @@
 /** Writes DER from the inside out: each function returns one complete element. */
 import { encodeOid } from './oid.ts';
 import { contextConstructed, tag } from './tag.ts';
-import { encodeTime } from './time.ts';
+import { encodeGeneralizedTime, encodeTime } from './time.ts';
 
 export function element(tagOctet: number, ...contents: readonly Uint8Array[]): Buffer {
   let length = 0;
@@ -70,7 +70,17 @@ export function time(timeMs: number): Buffer {
   return element(tagOctet, content);
 }
 
-function header(tagOctet: number, length: number): Buffer {
+export function generalizedTime(timeMs: number): Buffer {
+  return element(tag.generalizedTime, encodeGeneralizedTime(timeMs));
+}
+
+/** From 0 to 127, which no list of an X.509 standard exceeds. */
+export function enumerated(value: number): Buffer {
+  return element(tag.enumerated, Buffer.of(value));
+}
+
+/** Identifier and length octets of an element whose content follows elsewhere. */
+export function header(tagOctet: number, length: number): Buffer {
   if (length < 0x80) return Buffer.of(tagOctet, length);
   const octets = octetsOf(length);
   return Buffer.concat([Buffer.of(tagOctet, 0x80 | octets.length), octets]);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../base/property-test-support.ts';
 import { sentPackets } from '../../../../test/protocol/mqtt-codec/arbitrary-packets.ts';
 import { fixtureLimits } from '../../../../test/protocol/mqtt-codec/refused-packets.ts';
 import { MqttDecoder, type Role } from './decoder.ts';

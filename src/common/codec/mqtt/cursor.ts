@@ -14,6 +14,8 @@ function truncated(): MqttProtocolError {
 /** Every read moves `position` and throws MqttProtocolError 0x81 instead of passing `end`. */
 export class Cursor {
   buffer: Buffer = emptyBuffer;
+  /** Where the packet begins, fixed header included. */
+  start = 0;
   position = 0;
   end = 0;
 
@@ -21,6 +23,11 @@ export class Cursor {
     this.buffer = buffer;
     this.position = position;
     this.end = end;
+  }
+
+  /** The packet from its first byte, as a slice. */
+  whole(): Buffer {
+    return this.buffer.subarray(this.start, this.end);
   }
 
   /** Lets go of the read buffer, which would otherwise live as long as the cursor. */

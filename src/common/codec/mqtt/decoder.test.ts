@@ -220,6 +220,28 @@ describe('buffers and strings', () => {
     assert.equal(publish.properties, noProperties);
   });
 
+  test('what can be sent on as it came is at hand, whole, until the next packet', () => {
+    const plain = "30 06 0001 'a' 00 '12'";
+    const others = [
+      "31 06 0001 'a' 00 '12'",
+      "32 08 0001 'a' 0007 00 '12'",
+      "30 08 0001 'a' 02 01 01 '12'",
+      'c0 00',
+    ];
+    const chunk = bytes([plain, ...others, plain].join(' '));
+    for (const pieces of [[chunk], [...singly(chunk)]]) {
+      const decoder = decoderOf('server', 5);
+      const seen: (string | undefined)[] = [];
+      for (const piece of pieces) {
+        decoder.push(piece);
+        while (decoder.next() !== undefined) seen.push(decoder.sendable?.toString('hex'));
+        assert.equal(decoder.sendable, undefined);
+      }
+      const whole = bytes(plain).toString('hex');
+      assert.deepEqual(seen, [whole, undefined, undefined, undefined, undefined, whole]);
+    }
+  });
+
   test('an incomplete packet is copied, so that its chunk may be used again', () => {
     const chunk = bytes("30 05 0001 'a' '1'");
     const decoder = decoderOf('server', 4);

@@ -79,7 +79,14 @@ export class MqttDecoder {
   #dead = false;
 
   constructor(role: Role, limits: DecoderLimits) {
-    this.#context = { role, limits, version: undefined, claimedVersion: undefined, lastTopic: '' };
+    this.#context = {
+      role,
+      limits,
+      version: undefined,
+      claimedVersion: undefined,
+      lastTopic: '',
+      sendable: undefined,
+    };
   }
 
   /** A server's is set by the CONNECT it decodes; a client sets its own before the first `push`. */
@@ -89,6 +96,14 @@ export class MqttDecoder {
 
   set version(version: ProtocolVersion | undefined) {
     this.#context.version = version;
+  }
+
+  /**
+   * The packet that `next` has returned, whole, when any receiver of the same version can be sent the same bytes: a
+   * PUBLISH of QoS 0, not retained, without properties. Lent until the next call of `next`.
+   */
+  get sendable(): Buffer | undefined {
+    return this.#context.sendable;
   }
 
   /** Bytes held and not decoded. After `next` returned undefined, fewer than the limit on a packet. */
@@ -117,6 +132,7 @@ export class MqttDecoder {
    * @throws MqttProtocolError once; from then on the decoder takes and gives nothing.
    */
   next(): Packet | undefined {
+    this.#context.sendable = undefined;
     try {
       return this.#tailLength === 0 ? this.#fromChunk() : this.#fromTail();
     } catch (thrown) {
@@ -205,6 +221,7 @@ export class MqttDecoder {
 
   #decode(buffer: Buffer, start: number, end: number): Packet {
     cursor.attach(buffer, start + this.#headerBytes, end);
+    cursor.start = start;
     const packet = decodeBody(byteAt(buffer, start), this.#context);
     if (cursor.remaining > 0) throw malformed('A packet goes on after its last field.');
     cursor.detach();

@@ -14,6 +14,12 @@ import { encodeUnsubscribe } from './packets/unsubscribe.ts';
 import { unencodable, Writer } from './writer.ts';
 
 export { encodePublish, withPacketId, type EncodedPublish } from './packets/publish.ts';
+export {
+  topicAliasBytes,
+  withMessageExpiry,
+  withSubscriptionIdentifiers,
+  withTopicAlias,
+} from './packets/patched-publish.ts';
 
 const writer = new Writer();
 

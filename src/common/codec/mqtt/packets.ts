@@ -1,8 +1,8 @@
 /**
  * MQTT control packets as data: OASIS MQTT 5.0 (7 March 2019) and MQTT 3.1.1. Field names are the standards' terms.
  *
- * Buffers in a decoded packet are slices of the read buffer: they are lent until the next `push` on the decoder, and
- * whoever keeps one copies it first. Strings are copies.
+ * Buffers in a decoded packet are slices of what was pushed, or of memory that the decoder does not use again. Whoever
+ * keeps one copies it first: it would keep all of its read buffer. Strings are copies.
  */
 
 /** The protocol version byte of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.0. */

@@ -1,4 +1,5 @@
 /** Variable Byte Integer of MQTT 5.0 §1.5.5: seven bits a byte, least significant first, at most four bytes. */
+import { byteAt } from './byte-at.ts';
 
 export const maximumVariableByteInteger = 268_435_455;
 export const variableByteIntegerBytes = 4;
@@ -21,4 +22,18 @@ export function writeVariableByteInteger(buffer: Buffer, position: number, value
   }
   buffer[next] = rest;
   return next + 1;
+}
+
+/** Reads what `writeVariableByteInteger` has written; for bytes of a peer there is `Cursor`. */
+export function readVariableByteInteger(
+  buffer: Buffer,
+  position: number,
+): { readonly value: number; readonly end: number } {
+  let value = 0;
+  for (let index = 0; index < variableByteIntegerBytes; index += 1) {
+    const byte = byteAt(buffer, position + index);
+    value |= (byte & 0x7f) << (7 * index);
+    if (byte < 0x80) return { value, end: position + index + 1 };
+  }
+  return { value, end: position + variableByteIntegerBytes };
 }

@@ -63,6 +63,18 @@ export const principalRoutes: readonly Route[] = [
       return { status: 201, json: await services.createLab(request.caller.actor, name, role) };
     },
   },
+  {
+    method: 'POST',
+    path: '/v1/principals/{kind}/{id}/register',
+    access: 'operator',
+    async handle(services, request) {
+      const name = pathPrincipal(request);
+      const fields = bodyFields(request.body, ['role']);
+      const role = optionalText(fields, 'role', maxRoleCharacters);
+      const { actor } = request.caller;
+      return { status: 200, json: await services.registerPrincipal(actor, name, role) };
+    },
+  },
   ...standingActions.map(standingRoute),
 ];
 

@@ -63,14 +63,15 @@ function basicConstraintsProblem(value: Buffer): string | undefined {
   return isCa || pathLength !== undefined ? 'the request asks to be a CA (CA:TRUE)' : undefined;
 }
 
-function keyUsageProblem(value: Buffer): string | undefined {
+function keyUsageProblem(value: Buffer, { profile }: CsrExpectation): string | undefined {
   const asked = [...readKeyUsage(value)];
-  const excess = asked.filter((usage) => usage !== 'digitalSignature');
+  const excess = asked.filter((usage) => !profile.keyUsage.includes(usage));
   return excess.length === 0 ? undefined : `the request asks for keyUsage ${excess.join(', ')}`;
 }
 
-function extendedKeyUsageProblem(value: Buffer): string | undefined {
-  const excess = readExtendedKeyUsage(value).filter((purpose) => purpose !== oids.clientAuth);
+function extendedKeyUsageProblem(value: Buffer, { profile }: CsrExpectation): string | undefined {
+  const asked = readExtendedKeyUsage(value);
+  const excess = asked.filter((purpose) => !profile.extendedKeyUsage.includes(purpose));
   return excess.length === 0
     ? undefined
     : `the request asks for extendedKeyUsage ${excess.slice(0, 4).join(', ')}`;

@@ -1,9 +1,12 @@
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, hash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { SallyportError } from '../../../common/base/errors.ts';
+import type { KeyKind } from '../../../common/base/key-kinds.ts';
+import { plainKeyKind } from '../../../common/codec/der/spki-form.ts';
 import { refused } from '../refused.ts';
 import type { CsrCheck } from './check.ts';
-import { hasRocaFingerprint } from './roca.ts';
+import { makeKey, publicKeyOf } from './public-key.ts';
+import { publishedKey } from './published-keys.ts';
+import { modulusWeakness } from './rsa-modulus.ts';
 
 const smallestModulusBits = 2048;
 /** Larger ones cost every handshake milliseconds of the gateway's time. */
@@ -11,64 +14,66 @@ const largestModulusBits = 8192;
 const smallestExponent = 65_537n;
 const largestExponent = 2n ** 64n - 1n;
 
-const makeOne =
-  'make the key with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY';
-
-/** P-256, P-384, Ed25519, or RSA from 2,048 bits on. */
-export const checkKeyStrength: CsrCheck = ({ spki }) => {
-  const key = readKey(spki);
-  checkType(key);
-  // One key, one encoding: spelled-out parameters are read differently elsewhere (CVE-2020-0601), and a compressed
-  // point would let two devices share a key unnoticed.
-  if (!usualForm(key).equals(spki)) {
-    throw refused('the public key is written in an unusual form', makeOne);
-  }
+/** A key of a kind that the profile allows, made well, and known to nobody else. */
+export const checkKeyStrength: CsrCheck = (request, { profile }) => {
+  assertStrongKey(request.spki, publicKeyOf(request), profile.keys);
 };
 
-function checkType(key: KeyObject): void {
-  switch (key.asymmetricKeyType) {
+/** @param spki DER, of which `key` was read. @throws SallyportError `invalid-csr`; the message says what is wrong. */
+export function assertStrongKey(spki: Buffer, key: KeyObject, kinds: readonly KeyKind[]): void {
+  const kind = kindOf(key);
+  if (!kinds.includes(kind)) throw refused(`${kind} keys are not accepted`, makeKey);
+  if (kind === 'RSA') checkRsa(key);
+  // One key, one encoding: spelled-out parameters are read differently elsewhere (CVE-2020-0601), and a compressed
+  // point would let two devices share a key unnoticed.
+  if (!isUsualForm(kind, key, spki)) {
+    throw refused('the public key is written in an unusual form', makeKey);
+  }
+  const whose = publishedKey(hash('sha256', spki, 'buffer'));
+  if (whose !== undefined) throw refused(`everybody has this key: it is ${whose}`, makeKey);
+}
+
+function kindOf(key: KeyObject): KeyKind {
+  const { asymmetricKeyType, asymmetricKeyDetails } = key;
+  switch (asymmetricKeyType) {
     case 'ed25519':
-      return;
+      return 'Ed25519';
     case 'ec':
-      checkCurve(key.asymmetricKeyDetails?.namedCurve);
-      return;
+      return curveOf(asymmetricKeyDetails?.namedCurve);
     case 'rsa':
-      checkRsa(key);
-      return;
+      return 'RSA';
+    case 'ml-dsa-44':
+      return 'ML-DSA-44';
+    case 'ml-dsa-65':
+      return 'ML-DSA-65';
+    case 'ml-dsa-87':
+      return 'ML-DSA-87';
     default:
-      throw refused(
-        `keys of the type ${key.asymmetricKeyType ?? 'unknown'} are not accepted`,
-        makeOne,
-      );
+      throw refused(`keys of the type ${asymmetricKeyType ?? 'unknown'} are not accepted`, makeKey);
   }
 }
 
-/** DER by way of JWK, which has no room for parameters and point forms. */
-function usualForm(key: KeyObject): Buffer {
+function isUsualForm(kind: KeyKind, key: KeyObject, spki: Buffer): boolean {
+  const isPlain = kind === 'P-256' || kind === 'P-384' || kind === 'Ed25519';
+  return isPlain ? plainKeyKind(spki) === kind : jwkForm(key).equals(spki);
+}
+
+/** DER by way of JWK, which has no room for parameters. */
+function jwkForm(key: KeyObject): Buffer {
   const plain = createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' });
   return plain.export({ type: 'spki', format: 'der' });
 }
 
-function readKey(spki: Buffer): KeyObject {
-  try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' });
-  } catch (thrown) {
-    throw new SallyportError('invalid-csr', 'the public key cannot be read', {
-      hint: makeOne,
-      cause: thrown,
-    });
-  }
-}
-
-function checkCurve(curve: string | undefined): void {
-  if (curve === 'prime256v1' || curve === 'secp384r1') return;
-  throw refused(`the curve ${curve ?? 'without a name'} is not accepted`, makeOne);
+function curveOf(curve: string | undefined): KeyKind {
+  if (curve === 'prime256v1') return 'P-256';
+  if (curve === 'secp384r1') return 'P-384';
+  throw refused(`the curve ${curve ?? 'without a name'} is not accepted`, makeKey);
 }
 
 function checkRsa(key: KeyObject): void {
   const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
   if (modulusLength < smallestModulusBits || modulusLength > largestModulusBits) {
-    throw refused(`an RSA key of ${modulusLength} bits is not accepted`, makeOne);
+    throw refused(`an RSA key of ${modulusLength} bits is not accepted`, makeKey);
   }
   const isOdd = publicExponent % 2n === 1n;
   if (!isOdd || publicExponent < smallestExponent || publicExponent > largestExponent) {
@@ -79,8 +84,6 @@ function checkRsa(key: KeyObject): void {
   }
   const { n = '' } = key.export({ format: 'jwk' });
   const modulus = BigInt(`0x0${Buffer.from(n, 'base64url').toString('hex')}`);
-  if (modulus % 2n === 0n) throw refused('the RSA modulus is even', makeOne);
-  if (hasRocaFingerprint(modulus)) {
-    throw refused('the RSA key comes from a broken generator (ROCA, CVE-2017-15361)', makeOne);
-  }
+  const weakness = modulusWeakness(modulus);
+  if (weakness !== undefined) throw refused(`the RSA key can be broken: ${weakness}`, makeKey);
 }

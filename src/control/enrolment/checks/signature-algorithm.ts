@@ -11,6 +11,9 @@ export const signatureDigests: ReadonlyMap<string, string | null> = new Map([
   [oids.sha384WithRsa, 'sha384'],
   [oids.sha512WithRsa, 'sha512'],
   [oids.ed25519, null],
+  [oids.mlDsa44, null],
+  [oids.mlDsa65, null],
+  [oids.mlDsa87, null],
 ]);
 
 /** MD5 and SHA-1 signatures can be moved to another request. */

@@ -5,6 +5,7 @@
 import type { DenyCode } from '../../../common/base/errors.ts';
 import { SallyportError } from '../../../common/base/errors.ts';
 import { LogBudget } from '../../../common/base/log-budget.ts';
+import { settledWithin } from '../../../common/base/settled-within.ts';
 import { MqttDecoder } from '../../../common/codec/mqtt/decoder.ts';
 import { encode } from '../../../common/codec/mqtt/encoder.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
@@ -14,6 +15,7 @@ import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
 import type { SecureConnection } from '../../transport/secure-connection.ts';
 import { handleConnect } from './handle-connect.ts';
 import { handlePublish } from './handle-publish.ts';
+import { handlePublishResponse } from './handle-publish-response.ts';
 import { handleSubscribe } from './handle-subscribe.ts';
 import { handleUnsubscribe } from './handle-unsubscribe.ts';
 import { Outbox } from './outbox.ts';
@@ -21,6 +23,7 @@ import type { Flusher } from './outbox.ts';
 import type { MqttPeer } from './peer.ts';
 import type { MqttPorts } from './ports.ts';
 import type { Session } from './session.ts';
+import type { ReceivedAliases } from './topic-aliases.ts';
 import { asConnackCode, codeOfViolation, ReturnCode, wireReasons } from './wire.ts';
 
 /** A peer that does not close after our DISCONNECT is cut off; standing changes allow one second in all. */
@@ -45,10 +48,12 @@ export class MqttConnection implements MqttPeer<Session> {
   readonly #decoder: MqttDecoder;
   readonly #owner: ConnectionOwner;
   readonly #openedAt: number;
-  readonly #logBudget: LogBudget;
+  /** There once it has been needed. */
+  #logBudget: LogBudget | undefined;
   #heardAt: number;
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
+  #leaving = false;
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
   #controlPackets = 0;
@@ -57,6 +62,7 @@ export class MqttConnection implements MqttPeer<Session> {
   #pendingSince: number | undefined;
   #session: Session | undefined;
   subject = '';
+  receivedAliases: ReceivedAliases | undefined;
 
   constructor(ports: MqttPorts, transport: SecureConnection, owner: ConnectionOwner) {
     const limits = ports.limits();
@@ -67,7 +73,6 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#owner = owner;
     this.#openedAt = ports.clock.monotonic();
     this.#heardAt = this.#openedAt;
-    this.#logBudget = new LogBudget(linesPerSecond, ports.clock);
     transport.onData = (chunk) => this.#receive(chunk);
     transport.onDrain = () => this.outbox.pump();
     transport.onClose = () => this.#ended('the peer closed the connection');
@@ -83,6 +88,10 @@ export class MqttConnection implements MqttPeer<Session> {
 
   get version(): ProtocolVersion {
     return this.#decoder.version ?? 5;
+  }
+
+  get sendable(): Buffer | undefined {
+    return this.#decoder.sendable;
   }
 
   send(packet: Packet): void {
@@ -127,6 +136,19 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#close(detail, limitMs);
   }
 
+  /** The gateway goes: nothing more is read, and what was accepted is answered before the end, as far as time allows. */
+  async shutDown(limitMs: number): Promise<void> {
+    const session = this.#session;
+    if (session?.nothingWaits === false) {
+      this.#leaving = true;
+      if (!this.isClosed()) this.transport.pause();
+      await settledWithin(session.acceptances.none(), limitMs);
+    }
+    this.run(() =>
+      this.disconnect(ReasonCode.serverShuttingDown, 'the server is shutting down', limitMs),
+    );
+  }
+
   run(step: () => void): void {
     try {
       step();
@@ -136,11 +158,12 @@ export class MqttConnection implements MqttPeer<Session> {
   }
 
   log(fields: object, message: string): void {
-    const { logger } = this.ports;
+    const { logger, clock } = this.ports;
+    const own = (this.#logBudget ??= new LogBudget(linesPerSecond, clock));
     const shared =
       this.#session === undefined ? this.#owner.strangersLogBudget : this.#owner.logBudget;
-    if (!this.#logBudget.take() || !shared.take()) return;
-    logger.info({ ...fields, ...this.#logBudget.suppressed(), ...shared.suppressed() }, message);
+    if (!own.take() || !shared.take()) return;
+    logger.info({ ...fields, ...own.suppressed(), ...shared.suppressed() }, message);
   }
 
   /** Called about once a second. */
@@ -159,7 +182,7 @@ export class MqttConnection implements MqttPeer<Session> {
     }
     // While a packet waits for its answer nothing is read, so silence says nothing of the peer.
     const silentMs = now - this.#heardAt;
-    if (this.#keepAliveMs > 0 && silentMs > this.#keepAliveMs && !this.#busy) {
+    if (this.#keepAliveMs > 0 && silentMs > this.#keepAliveMs && !this.#busy && !this.#leaving) {
       this.ports.count('mqtt_keep_alive_timeouts');
       this.disconnect(ReasonCode.keepAliveTimeout, 'keep alive timeout');
       return;
@@ -167,7 +190,14 @@ export class MqttConnection implements MqttPeer<Session> {
     const session = this.#session;
     if (session !== undefined && this.ports.clock.now() > session.notAfterMs) {
       session.dropWill();
-      this.endFor('unauthenticated', 'the certificate expired');
+      const what = session.by ?? 'certificate';
+      this.endFor('unauthenticated', `the ${what} expired`);
+      return;
+    }
+    // A key may end before what it has signed does, and by itself: nothing is told of it.
+    if (session?.by !== undefined && !this.ports.identifyNow(this.transport).ok) {
+      session.dropWill();
+      this.endFor('unauthenticated', `the key of its ${session.by} is over`);
     }
   }
 
@@ -175,7 +205,8 @@ export class MqttConnection implements MqttPeer<Session> {
     const pending = this.transport.pendingBytes;
     const taken = this.outbox.writtenBytes - pending;
     const since = this.#pendingSince;
-    if (pending === 0 || since === undefined || taken !== this.#takenBytes) {
+    // What waits may have been framed, and then grows by more than was written: less taken is nothing taken.
+    if (pending === 0 || since === undefined || taken > this.#takenBytes) {
       this.#takenBytes = taken;
       this.#pendingSince = pending === 0 ? undefined : now;
       return false;
@@ -186,7 +217,7 @@ export class MqttConnection implements MqttPeer<Session> {
   #receive(chunk: Buffer): void {
     if (this.#phase === 'closed') return;
     try {
-      this.#decode(() => this.#decoder.push(chunk));
+      this.#decoder.push(chunk);
       this.#drain();
     } catch (error) {
       this.#fault(error);
@@ -195,15 +226,17 @@ export class MqttConnection implements MqttPeer<Session> {
 
   /** Handles packets until there is none, or one of them has to wait; reading stops meanwhile. */
   #drain(): void {
-    while (!this.#busy && this.#phase !== 'closed') {
+    let heard = false;
+    while (!this.#busy && !this.#leaving && this.#phase !== 'closed') {
       if (this.outbox.full) {
         this.#await(this.outbox.room());
         return;
       }
-      const packet = this.#decode(() => this.#decoder.next());
+      const packet = this.#next();
       if (packet === undefined) return;
-      // A packet and not a byte of one: what is dribbled in keeps nothing alive.
-      this.#heardAt = this.ports.clock.monotonic();
+      // A packet and not a byte of one: what is dribbled in keeps nothing alive. Once for all that came together.
+      if (!heard) this.#heardAt = this.ports.clock.monotonic();
+      heard = true;
       const waiting = this.#handle(packet);
       if (waiting !== undefined) this.#await(waiting);
     }
@@ -217,16 +250,16 @@ export class MqttConnection implements MqttPeer<Session> {
       .then(() =>
         this.run(() => {
           this.#busy = false;
-          if (this.#phase === 'closed') return;
+          if (this.#phase === 'closed' || this.#leaving) return;
           this.transport.resume();
           this.#drain();
         }),
       );
   }
 
-  #decode<T>(step: () => T): T | undefined {
+  #next(): Packet | undefined {
     try {
-      return step();
+      return this.#decoder.next();
     } catch (error) {
       if (!(error instanceof MqttProtocolError)) throw error;
       this.#violation(error);
@@ -251,46 +284,43 @@ export class MqttConnection implements MqttPeer<Session> {
     const session = this.#session;
     // The decoder lets nothing but CONNECT come first.
     if (session === undefined) return handleConnect(this, packet as Connect);
-    if (packet.type === 'publish') return handlePublish(this, session, packet);
+    switch (packet.type) {
+      case 'publish':
+        return handlePublish(this, session, packet);
+      case 'puback':
+      case 'pubrec':
+      case 'pubrel':
+      case 'pubcomp':
+        // Part of an exchange that is open: bounded by the messages that go either way.
+        if (!handlePublishResponse(this, session, packet)) this.floods(packet.type);
+        return undefined;
+      default:
+        return this.floods(packet.type) ? undefined : this.#handleControl(session, packet);
+    }
+  }
+
+  floods(kind: string): boolean {
     this.#controlPackets += 1;
-    if (packet.type === 'puback' && this.outbox.acknowledged(packet.packetId)) {
-      // The answer to a message of ours: bounded by what is delivered.
-      this.#controlPackets -= 1;
-      return undefined;
-    }
-    if (this.#controlPackets > this.ports.limits().controlPacketsPerSecond) {
-      this.endFor('rate', `too many packets of the kind ${packet.type}`);
-      return undefined;
-    }
-    return this.#handleControl(session, packet);
+    if (this.#controlPackets <= this.ports.limits().controlPacketsPerSecond) return false;
+    this.endFor('rate', `too many packets of the kind ${kind}`);
+    return true;
   }
 
   #handleControl(session: Session, packet: Packet): Promise<void> | undefined {
     switch (packet.type) {
-      case 'puback':
-        // Of a message that is not in flight: MQTT 5 has no answer to it.
-        return undefined;
       case 'subscribe':
         return handleSubscribe(this, session, packet);
       case 'unsubscribe':
-        handleUnsubscribe(this, session, packet);
-        return undefined;
+        return handleUnsubscribe(this, session, packet);
       case 'pingreq':
         this.send({ type: 'pingresp' });
+        // The worker that took a command, or a message, may have died before it could tell the others.
+        session.poke();
         return undefined;
       case 'disconnect':
         if (session.disconnected(packet)) this.#close('the client disconnected');
         else
           this.disconnect(ReasonCode.protocolError, 'a session expiry that CONNECT had ruled out');
-        return undefined;
-      case 'pubrel':
-        // No QoS 2 exchange is ever open here: MQTT 5 §3.7.2.1.
-        this.send({
-          type: 'pubcomp',
-          packetId: packet.packetId,
-          reasonCode: ReasonCode.packetIdentifierNotFound,
-          properties: noProperties,
-        });
         return undefined;
       default:
         this.disconnect(ReasonCode.protocolError, `${packet.type} is out of place`);

@@ -9,6 +9,7 @@ export class FakeTransport implements SecureConnection {
   readonly resumed = false;
   readonly protocol = 'TLSv1.3';
   readonly cipher = 'TLS_AES_128_GCM_SHA256';
+  readonly group = 'X25519MLKEM768';
   onData: (chunk: Buffer) => void = () => {};
   onDrain: () => void = () => {};
   onClose: () => void = () => {};
@@ -16,6 +17,7 @@ export class FakeTransport implements SecureConnection {
   /** False: nothing written is taken until `drain`. */
   takes = true;
   pendingBytes = 0;
+  #writtenBytes = 0;
   paused = false;
   ended = false;
   hasAuthenticated = false;
@@ -26,9 +28,14 @@ export class FakeTransport implements SecureConnection {
     this.hasAuthenticated = true;
   }
 
+  get takenBytes(): number {
+    return this.#writtenBytes - this.pendingBytes;
+  }
+
   write(bytes: Buffer): boolean {
     if (this.fault !== undefined) throw this.fault;
     this.written.push(bytes);
+    this.#writtenBytes += bytes.length;
     if (!this.takes) this.pendingBytes += bytes.length;
     return this.takes;
   }
@@ -46,6 +53,10 @@ export class FakeTransport implements SecureConnection {
 
   resume(): void {
     this.paused = false;
+  }
+
+  closeSoon(): void {
+    this.end(0);
   }
 
   end(_limitMs: number): void {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { principalName } from '../../../common/base/principal.ts';
 import { MqttDecoder } from '../../../common/codec/mqtt/decoder.ts';
+import { withPacketId } from '../../../common/codec/mqtt/encoder.ts';
 import type { Publish } from '../../../common/codec/mqtt/packets.ts';
 import type { Message } from '../../broker/message.ts';
-import { encodedFor } from './fan-out.ts';
+import { encodedFor, passOn } from './fan-out.ts';
 
 function message(more: Partial<Message> = {}): Message {
   return {
@@ -15,6 +16,7 @@ function message(more: Partial<Message> = {}): Message {
     properties: { contentType: 'text/plain', messageExpiryInterval: 10 },
     publisher: principalName('device', 'd1'),
     publisherSession: 'device/d1\ns',
+    delivery: undefined,
     expiresAt: undefined,
     ...more,
   };
@@ -83,4 +85,68 @@ test('the expiry interval is what is left, in whole seconds, and never more than
     );
     assert.equal(properties.messageExpiryInterval, left, `at ${now}`);
   }
+});
+
+test('a message that is passed on leaves as it came, in its own version, and not in the place of another', () => {
+  const [one, two] = [message({ qos: 0, retain: false }), message({ payload: Buffer.from('[]') })];
+  const came = encodedFor(one, 5, 0, false, 0).bytes;
+  passOn(one, 5, came);
+  assert.equal(encodedFor(one, 5, 0, false, 0).bytes, came);
+  assert.deepEqual(decoded(encodedFor(one, 4, 0, false, 0).bytes, 4).properties, {});
+  assert.equal(decoded(encodedFor(one, 5, 0, true, 0).bytes, 5).retain, true);
+  assert.equal(decoded(encodedFor(two, 5, 0, false, 0).bytes, 5).payload.toString(), '[]');
+});
+
+test('what is left of the expiry is that of the delivery, not that of the one before', () => {
+  const one = message({ expiresAt: 10_000 });
+  for (const [now, left] of [
+    [0, 10],
+    [4_000, 6],
+    [0, 10],
+  ] as const) {
+    const { properties } = decoded(encodedFor(one, 5, 0, false, now).bytes, 5);
+    assert.equal(properties.messageExpiryInterval, left, `at ${now}`);
+  }
+});
+
+test('subscription identifiers are those of the receiver, in the encoding that all share', () => {
+  const one = message({ properties: { contentType: 'text/plain', userProperties: [['a', 'b']] } });
+  const plain = encodedFor(one, 5, 1, false, 0);
+  const before = Buffer.from(plain.bytes);
+  for (const identifiers of [[1], [268_435_455, 1], [1, 1], [127, 128, 16_384]]) {
+    const encoded = encodedFor(one, 5, 1, false, 0, identifiers);
+    const packet = decoded(withPacketId(encoded, 7), 5);
+    assert.deepEqual(packet.properties, {
+      ...one.properties,
+      subscriptionIdentifiers: identifiers,
+    });
+    assert.deepEqual(
+      [packet.topic, packet.packetId, packet.payload.toString()],
+      [one.topic, 7, '{}'],
+    );
+    assert.equal(encodedFor(one, 5, 1, false, 0, [...identifiers]), encoded);
+  }
+  assert.equal(encodedFor(one, 5, 1, false, 0), plain);
+  assert.deepEqual(plain.bytes, before);
+});
+
+test('identifiers of one message are not given to the next, nor to another QoS or version', () => {
+  const [one, two] = [message(), message({ payload: Buffer.from('[]') })];
+  encodedFor(one, 5, 0, false, 0, [3]);
+  const next = decoded(encodedFor(two, 5, 0, false, 0, [3]).bytes, 5);
+  assert.deepEqual([next.payload.toString(), next.properties.subscriptionIdentifiers], ['[]', [3]]);
+  const retained = decoded(encodedFor(two, 5, 0, true, 0, [3]).bytes, 5);
+  assert.deepEqual([retained.retain, retained.properties.subscriptionIdentifiers], [true, [3]]);
+  assert.deepEqual(decoded(encodedFor(two, 4, 0, true, 0, [3]).bytes, 4).properties, {});
+});
+
+test('a message that is passed on gets identifiers without a change of what came', () => {
+  const one = message({ qos: 0, retain: false, properties: {} });
+  const came = Buffer.from(encodedFor(one, 5, 0, false, 0).bytes);
+  const copy = Buffer.from(came);
+  const again = { ...one };
+  passOn(again, 5, came);
+  const packet = decoded(encodedFor(again, 5, 0, false, 0, [9]).bytes, 5);
+  assert.deepEqual(packet.properties, { subscriptionIdentifiers: [9] });
+  assert.deepEqual(came, copy);
 });

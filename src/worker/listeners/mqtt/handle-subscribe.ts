@@ -1,8 +1,9 @@
 /** SUBSCRIBE: MQTT 5 §3.8, §3.9; each filter is judged by itself. Retained messages follow the SUBACK. */
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
-import type { Subscribe, Subscription } from '../../../common/codec/mqtt/packets.ts';
-import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
+import type { Subscribe } from '../../../common/codec/mqtt/packets.ts';
+import { noIdentifiers } from '../../broker/ports.ts';
 import type { SubscriptionOptions } from '../../broker/ports.ts';
+import { filterOfShared, isShared } from '../../broker/shared-subscription.ts';
 import type { MqttPeer } from './peer.ts';
 import type { WantedRetained } from './replays.ts';
 import type { Session } from './session.ts';
@@ -16,13 +17,6 @@ export async function handleSubscribe(
   session: Session,
   packet: Subscribe,
 ): Promise<void> {
-  if (packet.properties.subscriptionIdentifier !== undefined) {
-    connection.disconnect(
-      ReasonCode.subscriptionIdentifiersNotSupported,
-      'subscription identifiers were not offered',
-    );
-    return;
-  }
   const { ports } = connection;
   const most = ports.limits().subscriptionsPerSession;
   if (packet.subscriptions.length > most) {
@@ -30,63 +24,80 @@ export async function handleSubscribe(
     connection.endFor('quota', `${packet.subscriptions.length} filters in one SUBSCRIBE`);
     return;
   }
+  const { subscriptionIdentifier } = packet.properties;
+  const identifiers =
+    subscriptionIdentifier === undefined ? noIdentifiers : Object.freeze([subscriptionIdentifier]);
   const reasonCodes: number[] = [];
+  const granted = new Map<string, SubscriptionOptions>();
   const retainedWanted: WantedRetained[] = [];
   for (const subscription of packet.subscriptions) {
-    const refusal = await judge(connection, session, subscription);
+    const { topicFilter: filter, qos, noLocal, retainAsPublished, retainHandling } = subscription;
+    // In MQTT 3.1.1 the prefix means nothing, and the filter is one of those that are closed to everyone.
+    const shared = connection.version === 5 && isShared(filter);
+    const judged = shared ? filterOfShared(filter) : filter;
+    const refusal = await judge(connection, session, filter, judged);
     if (connection.isClosed()) return;
     if (refusal !== undefined) {
       reasonCodes.push(connection.version === 5 ? refusal : failure4);
       continue;
     }
-    const options: SubscriptionOptions = {
-      qos: subscription.qos === 0 ? 0 : 1,
-      noLocal: subscription.noLocal,
-      retainAsPublished: subscription.retainAsPublished,
-    };
-    const filter = subscription.topicFilter;
+    const options: SubscriptionOptions = { qos, noLocal, retainAsPublished, identifiers };
     const { existed } = ports.broker.subscribe(session, filter, options);
     session.subscriptions.set(filter, options);
-    reasonCodes.push(options.qos);
-    // MQTT 5 §3.8.3.1: 0 always, 1 only for a new subscription, 2 never.
-    if (subscription.retainHandling === 0 || (subscription.retainHandling === 1 && !existed)) {
+    granted.set(filter, options);
+    reasonCodes.push(qos);
+    // MQTT 5 §3.8.3.1: 0 always, 1 only for a new subscription, 2 never. §4.8.2: never for a shared one.
+    if (!shared && (retainHandling === 0 || (retainHandling === 1 && !existed))) {
       retainedWanted.push({ filter, options });
     }
   }
-  // From its SUBACK on a subscriber gets what is published on any worker.
-  await ports.interestSettled();
+  if (granted.size > 0) await settled(connection, session, granted);
   connection.send({
     type: 'suback',
     packetId: packet.packetId,
     reasonCodes,
     properties: noProperties,
   });
-  if (retainedWanted.length > 0) session.replays.add(retainedWanted);
+  if (retainedWanted.length > 0) session.replay(retainedWanted);
+  for (const filter of granted.keys()) session.subscribed(filter);
 }
 
-/** @returns the MQTT 5 reason code of the refusal, or undefined when the filter is granted. */
+/** From its SUBACK on a subscriber gets what is published on any worker, and keeps the subscription whatever dies. */
+async function settled(
+  { ports }: MqttPeer,
+  session: Session,
+  granted: ReadonlyMap<string, SubscriptionOptions>,
+): Promise<void> {
+  await Promise.all([ports.interestSettled(), session.storeSubscriptions(granted)]);
+}
+
+/**
+ * @param judged what topics are matched by, which is what the policy grants or refuses: as a whole, never a part of it.
+ * @returns the MQTT 5 reason code of the refusal, or undefined when the filter is granted.
+ */
 async function judge(
   connection: MqttPeer,
   session: Session,
-  subscription: Subscription,
+  filter: string,
+  judged: string,
 ): Promise<number | undefined> {
   const { ports } = connection;
-  const filter = subscription.topicFilter;
   const log = (code: string, detail: string): void =>
     logRefusal(connection, session, filter, code, detail);
-  if (filter.startsWith('$share/')) {
-    log('forbidden', 'shared subscriptions were not offered');
-    return ReasonCode.sharedSubscriptionsNotSupported;
+  const { by = 'certificate' } = session;
+  if (by !== 'certificate' && !ports.policy().takes(by, judged)) {
+    log('forbidden', `no route takes ${by} for it`);
+    return wireReasons.forbidden.suback5;
   }
   const known = session.subscriptions.has(filter);
   if (!known && session.subscriptions.size >= ports.limits().subscriptionsPerSession) {
     log('quota', 'limits.subscriptionsPerSession');
     return wireReasons.quota.suback5;
   }
-  const decision = await ports.policy().bind('subscribe', session.subject, filter).decide();
+  const decision = await ports.policy().bind('subscribe', session.subject, judged).decide();
   if (decision.allowed) {
     // The policy may have changed while the rate was asked for; from here to the subscription nothing waits.
-    if (ports.policy().permits('subscribe', session.subject, filter)) return undefined;
+    if (ports.policy().permits('subscribe', session.subject, judged)) return undefined;
     log('forbidden', 'the policy has changed');
     return wireReasons.forbidden.suback5;
   }

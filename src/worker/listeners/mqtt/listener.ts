@@ -5,8 +5,9 @@
 import { LogBudget } from '../../../common/base/log-budget.ts';
 import { messageOf } from '../../../common/base/errors.ts';
 import type { PrincipalName } from '../../../common/base/principal.ts';
-import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
+import { settledWithin } from '../../../common/base/settled-within.ts';
 import type { SecureConnection } from '../../transport/secure-connection.ts';
+import { inSteps } from '../in-steps.ts';
 import { MqttConnection } from './connection.ts';
 import type { ConnectionOwner } from './connection.ts';
 import { Flusher } from './outbox.ts';
@@ -15,14 +16,12 @@ import type { Session } from './session.ts';
 
 /** One timer for all connections instead of one each. */
 const tickMs = 1_000;
-/** Groups in which an upgrade ends the connections, so that a fleet does not come back as one herd. */
-const drainSteps = 20;
 /** Lines of log per second that peers can cause: those who have authenticated, and those who have not. */
 const linesPerSecond = 200;
 const strangersLinesPerSecond = 20;
 
 /** What the listener needs, but for what it does itself. */
-export type ListenerPorts = Omit<MqttPorts, 'willUnderWay'>;
+export type ListenerPorts = Omit<MqttPorts, 'underWay'>;
 
 export class MqttListener implements ConnectionOwner {
   readonly flusher: Flusher;
@@ -30,11 +29,11 @@ export class MqttListener implements ConnectionOwner {
   readonly strangersLogBudget: LogBudget;
   readonly #ports: MqttPorts;
   readonly #connections = new Set<MqttConnection>();
-  readonly #wills = new Set<Promise<void>>();
+  readonly #underWay = new Set<Promise<unknown>>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(ports: ListenerPorts) {
-    this.#ports = { ...ports, willUnderWay: (published) => this.#note(published) };
+    this.#ports = { ...ports, underWay: (done) => this.#note(done) };
     this.logBudget = new LogBudget(linesPerSecond, ports.clock);
     this.strangersLogBudget = new LogBudget(strangersLinesPerSecond, ports.clock);
     this.flusher = new Flusher((_, error) => {
@@ -67,9 +66,15 @@ export class MqttListener implements ConnectionOwner {
    * `undefined`: look at all of them.
    */
   standingChanged(names: ReadonlySet<PrincipalName> | undefined): void {
-    this.#endWhere(names, 'standing', ({ subject, certificate }) => {
+    this.#endWhere(names, 'standing', (session, connection) => {
+      const { subject, certificate } = session;
       const { standing, anchor } = subject.identity;
+      // For good: whoever is let in under this name one day is not to find what the other one left.
+      if (standing === 'revoked') session.discard();
       if (standing !== 'active') return standing;
+      if (session.by !== undefined && !this.#ports.identifyNow(connection.transport).ok) {
+        return `its ${session.by} is over`;
+      }
       return certificate.startsWith(`${anchor}:`)
         ? undefined
         : 'it belongs to another trust anchor';
@@ -99,42 +104,50 @@ export class MqttListener implements ConnectionOwner {
 
   /**
    * Judges live subscriptions by today's policy. A session that holds one it would not be granted now is ended, and
-   * told why when it subscribes again: taking the subscription away in silence would look like a fleet gone quiet.
+   * told why when it subscribes again: taking the subscription away in silence would look like a fleet gone quiet. A
+   * durable session comes back without it.
    */
   policyChanged(names: ReadonlySet<PrincipalName> | undefined): void {
-    const policy = this.#ports.policy();
-    this.#endWhere(names, 'forbidden', ({ subject, subscriptions }) => {
-      for (const filter of subscriptions.keys()) {
-        if (!policy.permits('subscribe', subject, filter)) return `${filter} is no longer granted`;
-      }
-      return undefined;
+    this.#endWhere(names, 'forbidden', (session) => {
+      const lost = [...session.subscriptions.keys()].filter((filter) => !session.mayHold(filter));
+      if (lost.length === 0) return undefined;
+      this.#drop(session, lost);
+      return `${lost.join(', ')} is no longer granted`;
     });
   }
 
-  /** Ends every connection; at once, or in steps over `overMs`. Resolves when their wills are published. */
-  async drain(overMs: number, limitMs: number): Promise<void> {
-    const all = [...this.#connections];
-    const step = overMs === 0 ? all.length : Math.max(1, Math.ceil(all.length / drainSteps));
-    for (let at = 0; at < all.length; at += step) {
-      for (const connection of all.slice(at, at + step)) {
-        connection.run(() =>
-          connection.disconnect(
-            ReasonCode.serverShuttingDown,
-            'the server is shutting down',
-            limitMs,
-          ),
-        );
-      }
-      if (overMs > 0)
-        await new Promise<void>((resolve) => setTimeout(resolve, overMs / drainSteps));
-    }
-    clearInterval(this.#timer);
-    await Promise.all(this.#wills);
+  /** What fails is judged again when the session is resumed. */
+  #drop(session: Session, filters: readonly string[]): void {
+    const { logger } = this.#ports;
+    this.#note(
+      session.dropSubscriptions(filters).catch((error: unknown) => {
+        const fields = { principal: session.principal, err: messageOf(error) };
+        logger.warn(fields, 'subscriptions were not taken out of a session');
+      }),
+    );
   }
 
-  #note(published: Promise<void>): void {
-    this.#wills.add(published);
-    void published.finally(() => this.#wills.delete(published));
+  /**
+   * Ends every connection; at once, or in steps over `overMs`. Resolves when their wills are published and what they
+   * had sent is stored, or when `limitMs` have gone by.
+   */
+  async drain(overMs: number, limitMs: number): Promise<void> {
+    await inSteps([...this.#connections], overMs, (connection) => {
+      this.#note(connection.shutDown(limitMs));
+    });
+    clearInterval(this.#timer);
+    await settledWithin(this.#allDone(), limitMs);
+  }
+
+  /** What is done may have left something behind: a session its will. */
+  async #allDone(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+
+  /** @param done MUST NOT reject. */
+  #note(done: Promise<unknown>): void {
+    this.#underWay.add(done);
+    void done.finally(() => this.#underWay.delete(done));
   }
 
   /** Ends the sessions for which `why` gives a reason; one that fails to end does not keep the others. */

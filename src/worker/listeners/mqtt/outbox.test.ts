@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MqttDecoder } from '../../../common/codec/mqtt/decoder.ts';
 import { encodePublish } from '../../../common/codec/mqtt/encoder.ts';
 import type { EncodedPublish } from '../../../common/codec/mqtt/encoder.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
+import type { Publish, PublishProperties } from '../../../common/codec/mqtt/packets.ts';
 import { FakeTransport } from './fake-transport.ts';
 import { Flusher, Outbox } from './outbox.ts';
+import { SentAliases } from './topic-aliases.ts';
 
 function setUp(limits = { outboundBytes: 1_000, outboundMessages: 4 }) {
   const transport = new FakeTransport();
@@ -51,6 +54,20 @@ test('what is sent in one turn of the event loop is one write, in order', async 
   assert.equal(outbox.writtenBytes, 3);
 });
 
+test('what waits for a slow reader is no slice of what was read from someone else', async () => {
+  const { transport, outbox } = setUp();
+  const readBuffer = Buffer.alloc(16_384, 'x');
+  outbox.sendUnacknowledged({
+    bytes: readBuffer.subarray(100, 200),
+    packetIdOffset: 0,
+    expiryOffset: 0,
+    topic: 't',
+  });
+  await tickOver();
+  assert.deepEqual(transport.written.map(String), ['x'.repeat(100)]);
+  assert.notEqual(transport.written[0]?.buffer, readBuffer.buffer);
+});
+
 test('a connection whose write fails does not keep the others from theirs', async () => {
   const { flusher, transport, outbox, faults } = setUp();
   const other = new FakeTransport();
@@ -79,7 +96,7 @@ test('QoS 0 is dropped while more waits than may', async () => {
 test('QoS 1: as many in flight as the client takes, the next when one is acknowledged', async () => {
   const { transport, outbox } = setUp();
   outbox.setReceiveMaximum(2);
-  const outcomes = [1, 2, 3, 4].map(() => outbox.sendAcknowledged(publish(1), undefined));
+  const outcomes = [1, 2, 3, 4].map(() => outbox.sendAcknowledged(publish(1), 1, undefined));
   assert.deepEqual(outcomes, ['sent', 'sent', 'queued', 'queued']);
   await tickOver();
   assert.deepEqual(packetIds(transport), [1, 2]);
@@ -89,36 +106,38 @@ test('QoS 1: as many in flight as the client takes, the next when one is acknowl
   await tickOver();
   assert.deepEqual(packetIds(transport), [1, 2, 3]);
   // One that comes later does not overtake one that waits.
-  assert.equal(outbox.sendAcknowledged(publish(1), undefined), 'queued');
+  assert.equal(outbox.sendAcknowledged(publish(1), 1, undefined), 'queued');
 });
 
 test('QoS 1 overflows when as many wait as may, by number and by bytes', () => {
   const byNumber = setUp().outbox;
   byNumber.setReceiveMaximum(1);
   const outcomes = Array.from({ length: 6 }, () =>
-    byNumber.sendAcknowledged(publish(1), undefined),
+    byNumber.sendAcknowledged(publish(1), 1, undefined),
   );
   assert.deepEqual(outcomes, ['sent', 'queued', 'queued', 'queued', 'queued', 'overflow']);
   const byBytes = setUp().outbox;
   byBytes.setReceiveMaximum(1);
   const large = publish(1, 'x'.repeat(600));
-  const sizes = [1, 2, 3].map(() => byBytes.sendAcknowledged(large, undefined));
+  const sizes = [1, 2, 3].map(() => byBytes.sendAcknowledged(large, 1, undefined));
   assert.deepEqual(sizes, ['sent', 'queued', 'overflow']);
 });
 
 test('a receive maximum over our own bound does not raise it', () => {
   const { outbox } = setUp();
   outbox.setReceiveMaximum(65_535);
-  const outcomes = Array.from({ length: 5 }, () => outbox.sendAcknowledged(publish(1), undefined));
+  const outcomes = Array.from({ length: 5 }, () =>
+    outbox.sendAcknowledged(publish(1), 1, undefined),
+  );
   assert.deepEqual(outcomes, ['sent', 'sent', 'sent', 'sent', 'queued']);
 });
 
 test('what expires while it waits is not sent', async () => {
   const { transport, outbox, hands } = setUp();
   outbox.setReceiveMaximum(1);
-  outbox.sendAcknowledged(publish(1, 'first'), undefined);
-  outbox.sendAcknowledged(publish(1, 'expires'), 1_000);
-  outbox.sendAcknowledged(publish(1, 'stays'), 3_000);
+  outbox.sendAcknowledged(publish(1, 'first'), 1, undefined);
+  outbox.sendAcknowledged(publish(1, 'expires'), 1, 1_000);
+  outbox.sendAcknowledged(publish(1, 'stays'), 1, 3_000);
   hands.now = 2_000;
   outbox.acknowledged(1);
   await tickOver();
@@ -127,16 +146,105 @@ test('what expires while it waits is not sent', async () => {
   assert.ok(!bytes.includes('expires'));
 });
 
-test('packet identifiers go from 1 to 65,535 and round, past those in flight', async () => {
+/** Of the PUBLISH packets of MQTT 5 written so far. */
+function publishedIn5({ written }: FakeTransport): Publish[] {
+  const limits = { packetBytes: 1_000, connectBytes: 1_000, userProperties: 1 };
+  const decoder = new MqttDecoder('client', { ...limits, topicBytes: 100, topicLevels: 10 });
+  decoder.version = 5;
+  decoder.push(Buffer.concat(written));
+  const found: Publish[] = [];
+  for (let next = decoder.next(); next?.type === 'publish'; next = decoder.next()) found.push(next);
+  return found;
+}
+
+function publish5(topic: string, properties: PublishProperties = noProperties): EncodedPublish {
+  const payload = Buffer.from('x');
+  return encodePublish({ topic, payload, qos: 1, retain: false, dup: false, properties }, 5);
+}
+
+test('what waits goes out with what is left of its expiry [MQTT-3.3.2-6]', async () => {
+  const { transport, outbox, hands } = setUp();
+  outbox.setReceiveMaximum(1);
+  const properties = { messageExpiryInterval: 10 };
+  outbox.sendAcknowledged(publish5('t', properties), 1, 10_000);
+  outbox.sendAcknowledged(publish5('t', properties), 1, 10_000);
+  hands.now = 3_500;
+  outbox.acknowledged(1);
+  await tickOver();
+  const left = publishedIn5(transport).map((each) => each.properties.messageExpiryInterval);
+  assert.deepEqual(left, [10, 7]);
+});
+
+test('an alias is set by what goes out: not by what waits, expires or is dropped', async () => {
+  const { transport, outbox, hands } = setUp();
+  const topic = 'devices/d1/telemetry';
+  outbox.aliases = new SentAliases(1, 1_000);
+  outbox.setReceiveMaximum(1);
+  outbox.sendAcknowledged(publish5(topic), 1, undefined);
+  // These wait; the first of them would set the alias.
+  outbox.sendAcknowledged(publish5(topic), 1, 1_000);
+  outbox.sendAcknowledged(publish5(topic), 1, undefined);
+  outbox.sendAcknowledged(publish5(topic), 1, undefined);
+  hands.now = 2_000;
+  for (const packetId of [1, 2]) outbox.acknowledged(packetId);
+  await tickOver();
+  transport.takes = false;
+  outbox.send(Buffer.alloc(0));
+  transport.pendingBytes = 2_000;
+  const unacknowledged = encodePublish(
+    {
+      topic,
+      payload: Buffer.from('y'),
+      qos: 0,
+      retain: false,
+      dup: false,
+      properties: noProperties,
+    },
+    5,
+  );
+  outbox.flush();
+  assert.equal(outbox.sendUnacknowledged(unacknowledged), 'dropped');
+  transport.drain();
+  assert.equal(outbox.sendUnacknowledged(unacknowledged), 'sent');
+  await tickOver();
+  const seen = publishedIn5(transport).map((each) => [each.topic, each.properties.topicAlias]);
+  assert.deepEqual(seen, [
+    [topic, undefined],
+    [topic, 1],
+    ['', 1],
+    ['', 1],
+  ]);
+});
+
+test('what is to be done when a message is acknowledged is done then, once, and never without', () => {
+  const { outbox, hands } = setUp();
+  outbox.setReceiveMaximum(1);
+  const done: string[] = [];
+  outbox.sendAcknowledged(publish(1), 1, undefined, () => done.push('first'));
+  outbox.sendAcknowledged(publish(1), 1, 1_000, () => done.push('expires'));
+  outbox.sendAcknowledged(publish(1), 1, undefined, () => done.push('queued'));
+  assert.equal(done.join(), '');
+  hands.now = 2_000;
+  outbox.acknowledged(1);
+  outbox.acknowledged(1);
+  assert.equal(done.join(), 'first');
+  outbox.acknowledged(2);
+  assert.equal(done.join(), 'first,queued');
+  outbox.sendAcknowledged(publish(1), 1, undefined, () => done.push('in flight at the end'));
+  outbox.close();
+  assert.equal(done.join(), 'first,queued');
+});
+
+test('packet identifiers go from 1 to 65,535 and round, past those in flight [MQTT-2.2.1-4]', async () => {
   const { transport, outbox } = setUp({ outboundBytes: 1_000_000, outboundMessages: 4 });
-  assert.equal(outbox.sendAcknowledged(publish(1), undefined), 'sent');
+  assert.equal(outbox.sendAcknowledged(publish(1), 1, undefined), 'sent');
   for (let id = 2; id <= 65_535; id += 1) {
-    outbox.sendAcknowledged(publish(1), undefined);
+    outbox.sendAcknowledged(publish(1), 1, undefined);
     outbox.acknowledged(id);
   }
   await tickOver();
   transport.written.length = 0;
-  outbox.sendAcknowledged(publish(1), undefined);
+  outbox.sendAcknowledged(publish(1), 1, undefined);
   await tickOver();
   // 1 was never acknowledged.
   assert.deepEqual(packetIds(transport), [2]);
@@ -168,8 +276,8 @@ test('room: resolves when less than half is used, and when the connection is gon
 test('close: what was sent goes out, what waits does not', async () => {
   const { transport, outbox } = setUp();
   outbox.setReceiveMaximum(1);
-  outbox.sendAcknowledged(publish(1, 'in flight'), undefined);
-  outbox.sendAcknowledged(publish(1, 'waiting'), undefined);
+  outbox.sendAcknowledged(publish(1, 'in flight'), 1, undefined);
+  outbox.sendAcknowledged(publish(1, 'waiting'), 1, undefined);
   outbox.send(Buffer.from('bye'));
   outbox.close();
   await tickOver();

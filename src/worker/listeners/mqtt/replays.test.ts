@@ -6,7 +6,7 @@ import type { RetainedMessage } from '../../broker/retained.ts';
 import { Replays } from './replays.ts';
 import type { WantedRetained } from './replays.ts';
 
-const options = { qos: 0, noLocal: false, retainAsPublished: false } as const;
+const options = { qos: 0, noLocal: false, retainAsPublished: false, identifiers: [] } as const;
 const all: WantedRetained = { filter: '#', options };
 
 function retained(topic: string): RetainedMessage {
@@ -18,6 +18,7 @@ function retained(topic: string): RetainedMessage {
     properties: noProperties,
     publisher: principalName('device', 'd1'),
     publisherSession: '',
+    delivery: undefined,
     expiresAt: undefined,
   };
 }
@@ -26,6 +27,8 @@ function retained(topic: string): RetainedMessage {
 function setUp(topics: readonly string[]) {
   const sent: string[] = [];
   const failures: string[] = [];
+  /** How many messages had been sent at each end. */
+  const ends: number[] = [];
   const scans: string[] = [];
   const waiting: (() => void)[] = [];
   let wanted = true;
@@ -40,6 +43,7 @@ function setUp(topics: readonly string[]) {
     wants: () => wanted,
     deliver: ({ topic }) => void sent.push(topic),
     failed: (detail) => void failures.push(detail),
+    done: () => void ends.push(sent.length),
   });
   const giveRoom = async (times = 1): Promise<void> => {
     for (let n = 0; n < times; n += 1) {
@@ -51,6 +55,7 @@ function setUp(topics: readonly string[]) {
     replays,
     sent,
     failures,
+    ends,
     scans,
     giveRoom,
     leave: () => (wanted = false),
@@ -112,4 +117,14 @@ test('a replay that fails is told, and does not keep the next one', async () => 
   await giveRoom(3);
   assert.deepEqual(failures, ['the store is gone']);
   assert.deepEqual(sent, ['a']);
+});
+
+test('the end is told once, after everything that was asked for meanwhile', async () => {
+  const { replays, ends, giveRoom } = setUp(['a']);
+  replays.add([all]);
+  replays.add([{ filter: 'x', options }]);
+  await giveRoom(2);
+  assert.deepEqual(ends, []);
+  await giveRoom(4);
+  assert.deepEqual(ends, [2]);
 });

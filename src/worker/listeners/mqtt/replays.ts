@@ -20,6 +20,8 @@ export interface ReplayTarget {
   wants(wanted: WantedRetained): boolean;
   deliver(message: RetainedMessage, options: SubscriptionOptions): void;
   failed(detail: string): void;
+  /** Nothing is left to be replayed: these `Replays` may be forgotten. */
+  done(): void;
 }
 
 export class Replays {
@@ -43,6 +45,7 @@ export class Replays {
         this.#replaced = undefined;
         // What was added when the last one had just ended, or after one that failed.
         if (this.#waiting.size > 0) this.add([]);
+        else this.#target.done();
       });
   }
 

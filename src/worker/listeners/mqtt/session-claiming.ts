@@ -3,10 +3,8 @@
  * a claim ends the session's previous connection, so nothing that is refused before may get this far.
  */
 import { SallyportError } from '../../../common/base/errors.ts';
-import { principalParts } from '../../../common/base/principal.ts';
-import type { PrincipalKind, PrincipalName } from '../../../common/base/principal.ts';
 import { ReasonCode } from '../../../common/codec/mqtt/reason-codes.ts';
-import type { IdentityRecord, RateBudget, Subject } from '../../policy/ports.ts';
+import type { ConnectedSubject } from '../identified.ts';
 import type { MqttPeer } from './peer.ts';
 import type { SessionClaim } from './ports.ts';
 import type { Session } from './session.ts';
@@ -47,12 +45,14 @@ export class SessionClaiming {
   async #start(): Promise<SessionClaim | undefined> {
     const { ports } = this.#connection;
     try {
-      const claim = await ports.claim(this.#subject.name, this.#clientId, () => {
-        ports.count('mqtt_takeovers');
-        this.#connection.run(() =>
-          this.#connection.disconnect(ReasonCode.sessionTakenOver, 'the session was taken over'),
-        );
-      });
+      const onTakenOver = endingTakenOver(this.#connection);
+      const { remoteAddress } = this.#connection.transport;
+      const claim = await ports.claim(
+        this.#subject.name,
+        this.#clientId,
+        onTakenOver,
+        remoteAddress,
+      );
       this.#subject.rates = claim.rates;
       return claim;
     } catch (error) {
@@ -70,19 +70,14 @@ export class SessionClaiming {
   }
 }
 
-export class ConnectedSubject implements Subject {
-  readonly name: PrincipalName;
-  readonly kind: PrincipalKind;
-  readonly id: string;
-  readonly identity: IdentityRecord;
-  /** Until the session is claimed nothing may be taken. */
-  rates: RateBudget = { take: () => false };
-
-  constructor(name: PrincipalName, identity: IdentityRecord) {
-    const { kind, id } = principalParts(name);
-    this.name = name;
-    this.kind = kind;
-    this.id = id;
-    this.identity = identity;
-  }
+/** Lives as long as the session, and therefore holds the connection and nothing else of its claiming. */
+function endingTakenOver(connection: MqttPeer<Session>): () => Promise<void> | undefined {
+  return () => {
+    connection.ports.count('mqtt_takeovers');
+    connection.run(() =>
+      connection.disconnect(ReasonCode.sessionTakenOver, 'the session was taken over'),
+    );
+    // Also of one that had ended before: its state may still be on its way to the store.
+    return connection.session?.gone;
+  };
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { silentLogger } from '../../../common/base/logger.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
 import { Broker } from '../../broker/broker.ts';
+import { aloneCrossing } from '../../broker/fake-crossing.ts';
 import type { Message } from '../../broker/message.ts';
 import { compilePolicy } from '../../policy/compile.ts';
 import { documentOf, HandClock, subjectOf } from '../../policy/test-support.ts';
@@ -14,19 +15,21 @@ import { Session } from './session.ts';
 
 const topic = 'devices/d1/status';
 const filter = 'devices/+/status';
-const options = { qos: 0, noLocal: false, retainAsPublished: false } as const;
+const options = { qos: 0, noLocal: false, retainAsPublished: false, identifiers: [] } as const;
 const document = documentOf('limits: { outboundBytes: 1MiB }');
 const policy = compilePolicy(document, 1);
+const noRoles = { ...document, roles: {} };
 
-function message(payload: string, retain: boolean): Message {
+function message(payload: string, retain: boolean, of: string = topic): Message {
   return {
-    topic,
+    topic: of,
     payload: Buffer.from(payload),
     qos: 0,
     retain,
     properties: noProperties,
     publisher: subjectOf('device', 'd1', 'device').name,
     publisherSession: 'd1',
+    delivery: undefined,
     expiresAt: undefined,
   };
 }
@@ -40,19 +43,14 @@ function setUp(maximumPacketSize?: number) {
   const released = new Promise<void>((resolve) => {
     release = resolve;
   });
+  const state = { policy };
   const unused = (): never => assert.fail('not part of this test');
   const peer: MqttPeer = {
     ports: {
       clock,
       logger: silentLogger,
       broker: new Broker({
-        crossing: {
-          onMessage: () => {},
-          addInterest: () => {},
-          dropInterest: () => {},
-          wanting: () => [],
-          send: () => {},
-        },
+        crossing: aloneCrossing(),
         clock,
       }),
       retained: {
@@ -63,49 +61,59 @@ function setUp(maximumPacketSize?: number) {
           yield message('retained', true);
         },
       },
-      policy: () => policy,
+      policy: () => state.policy,
       limits: () => document.limits,
       fresh: () => true,
       identify: unused,
       identifyNow: unused,
       claim: unused,
+      signatures: { signedPublish: unused },
       interestSettled: unused,
-      willUnderWay: unused,
+      underWay: unused,
+      mailbox: { put: unused, list: unused, acknowledge: unused, acknowledgeUpTo: unused },
+      intake: { store: unused, publish: unused },
+      sessions: { open: unused, find: unused, newId: unused, enqueue: unused },
       count: () => {},
     },
     transport,
     outbox,
+    session: undefined,
+    receivedAliases: undefined,
     version: 5,
+    sendable: undefined,
     subject: 'CN=be',
     isClosed: () => false,
     send: unused,
     goLive: unused,
     refuse: unused,
+    floods: unused,
     endFor: unused,
     disconnect: unused,
     run: (step) => step(),
     log: () => {},
   };
+  const subject = subjectOf('service', 'be', 'backend');
   const session = new Session(peer, {
-    subject: subjectOf('service', 'be', 'backend'),
-    claim: { key: 'be', rates: { take: () => true }, release: () => {} },
+    subject,
+    claim: { key: 'be', epoch: 1, rates: { take: () => true }, release: () => {} },
     clientId: 'be',
     will: undefined,
     maximumPacketSize,
     certificate: 'internal:1',
     notAfterMs: Number.MAX_SAFE_INTEGER,
-    sessionExpiryInterval: 0,
+    owned: undefined,
+    expirySeconds: 0,
   });
   session.subscriptions.set(filter, options);
-  session.replays.add([{ filter, options }]);
+  session.replay([{ filter, options }]);
   /** Payloads in the order in which they were written, once the retained message has had its turn. */
   const written = async (): Promise<string[]> => {
     release();
     for (let n = 0; n < 5; n += 1) await new Promise((resolve) => setImmediate(resolve));
     const text = Buffer.concat(transport.written).toString('latin1');
-    return text.match(/retained|live/g) ?? [];
+    return text.match(/retained|live|not/g) ?? [];
   };
-  return { session, written };
+  return { session, subject, state, written };
 }
 
 test('a live message that is not retained does not stand for the retained one', async () => {
@@ -125,3 +133,37 @@ test('a live message that the client did not get stands for nothing', async () =
   session.deliver(message('live'.repeat(50), true), options);
   assert.deepEqual(await written(), ['retained']);
 });
+
+const commands = 'devices/d1/commands/reboot';
+
+test('what a filter matches is read topic by topic when the filter is not granted as a whole', async () => {
+  const { session, written } = setUp();
+  const wide = { qos: 0, noLocal: false, retainAsPublished: false, identifiers: [] } as const;
+  session.subscriptions.set('devices/#', wide);
+  session.deliver(message('not', false, commands), wide);
+  session.deliver(message('live', false), wide);
+  session.deliver(message('not', false, commands), wide);
+  assert.deepEqual(await written(), ['live', 'retained']);
+});
+
+test('two filters may be merged into options of their own: what is read is judged all the same', async () => {
+  const { session, written } = setUp();
+  const merged = { qos: 1, noLocal: false, retainAsPublished: true, identifiers: [] } as const;
+  session.deliver(message('not', false, commands), merged);
+  session.deliver(message('live', false), merged);
+  assert.deepEqual(await written(), ['live', 'retained']);
+});
+
+for (const [change, by] of [
+  ['role', ({ subject }) => void (subject.identity.role = 'device')],
+  ['standing', ({ subject }) => void (subject.identity.standing = 'suspended')],
+  ['policy', ({ state }) => void (state.policy = compilePolicy(noRoles, 2))],
+] as const satisfies readonly (readonly [string, (set: ReturnType<typeof setUp>) => void])[]) {
+  test(`a change of ${change} ends what is read by a filter that had been granted, with the next message`, async () => {
+    const set = setUp();
+    set.session.deliver(message('live', false), options);
+    by(set);
+    set.session.deliver(message('live', false), options);
+    assert.deepEqual(await set.written(), ['live']);
+  });
+}

@@ -5,6 +5,7 @@
 import { messageOf } from '../../../common/base/errors.ts';
 import type { Will } from '../../../common/codec/mqtt/packets.ts';
 import type { Message } from '../../broker/message.ts';
+import type { SessionWill } from '../../broker/sessions.ts';
 import type { MessageFacts } from '../../policy/entry.ts';
 import type { Subject } from '../../policy/ports.ts';
 import type { MqttPorts } from './ports.ts';
@@ -14,7 +15,7 @@ interface WillOwner {
   readonly key: string;
 }
 
-export function messageOfWill(will: Will, owner: WillOwner): Message {
+function messageOfWill(will: Will, owner: WillOwner): Message {
   const { willDelayInterval: _, ...properties } = will.properties;
   return {
     topic: will.topic,
@@ -24,17 +25,29 @@ export function messageOfWill(will: Will, owner: WillOwner): Message {
     properties: ownedProperties(properties),
     publisher: owner.principal,
     publisherSession: owner.key,
+    delivery: undefined,
     // Set when it is published: MQTT 5 §3.1.3.2.4 counts the expiry from then.
     expiresAt: undefined,
   };
 }
 
-export function factsOf(message: Message): MessageFacts {
+/** MQTT 5 §3.1.3.2.2. */
+export function sessionWillOf(will: Will, owner: WillOwner): SessionWill {
+  return {
+    message: messageOfWill(will, owner),
+    delaySeconds: will.properties.willDelayInterval ?? 0,
+  };
+}
+
+export function factsOf(
+  message: Pick<Message, 'payload' | 'qos' | 'retain' | 'properties'>,
+): MessageFacts {
   return {
     payload: message.payload,
     qos: message.qos,
     retain: message.retain,
     userProperties: message.properties.userProperties?.length ?? 0,
+    contentType: message.properties.contentType,
   };
 }
 
@@ -51,9 +64,11 @@ export function expiryOf(properties: Message['properties'], nowMs: number): numb
   return seconds === undefined ? undefined : nowMs + seconds * 1_000;
 }
 
+type WillPorts = Pick<MqttPorts, 'clock' | 'logger' | 'policy' | 'intake' | 'count'>;
+
 /** Resolves when it has been published, or is known not to be; never rejects. */
 export async function publishWill(
-  ports: MqttPorts,
+  ports: WillPorts,
   subject: Subject,
   will: Message,
 ): Promise<void> {
@@ -64,7 +79,7 @@ export async function publishWill(
   }
 }
 
-async function judgeAndPublish(ports: MqttPorts, subject: Subject, will: Message): Promise<void> {
+async function judgeAndPublish(ports: WillPorts, subject: Subject, will: Message): Promise<void> {
   const bound = ports.policy().bind('will-publish', subject, will.topic);
   const decision = await bound.decide(factsOf(will));
   if (!decision.allowed) {
@@ -75,7 +90,8 @@ async function judgeAndPublish(ports: MqttPorts, subject: Subject, will: Message
     return;
   }
   const message = { ...will, expiresAt: expiryOf(will.properties, ports.clock.now()) };
-  if (message.retain) await ports.retained.put(message);
-  ports.broker.publish(message);
+  const stored = ports.intake.store(message, undefined);
+  await stored?.done;
+  ports.intake.publish(stored?.message ?? message);
   ports.count('mqtt_wills');
 }

@@ -1,5 +1,5 @@
 /** The end of every column: whatever comes this far is allowed. A good message closes the breakers it has passed. */
-import type { Cell, MessageBinding, Row } from '../row.ts';
+import type { Cell, MessageBinding, ProxiedBinding, Row } from '../row.ts';
 
 const message: Cell<MessageBinding, unknown> = {
   says: 'accept',
@@ -8,10 +8,22 @@ const message: Cell<MessageBinding, unknown> = {
     const guarded = routes.routes.filter((route) => route.breaker !== undefined);
     if (guarded.length === 0) return undefined;
     return () => {
+      if (breakers.size === 0) return undefined;
       for (const route of guarded) breakers.passed(route.name, subject.name);
       return undefined;
     };
   },
+};
+
+const proxied: Cell<ProxiedBinding, unknown> = {
+  says: 'accept',
+  bind: ({ policy: { breakers }, subject, route }) =>
+    subject === undefined || route.document.breaker === undefined
+      ? undefined
+      : () => {
+          breakers.passed(route.name, subject.name);
+          return undefined;
+        },
 };
 
 const nothing: Cell<unknown, unknown> = { says: 'accept', bind: () => undefined };
@@ -27,5 +39,7 @@ export const acceptRow: Row = {
     publish: message,
     subscribe: nothing,
     deliver: nothing,
+    request: nothing,
+    proxied,
   },
 };

@@ -7,7 +7,8 @@ import { deny } from '../decision.ts';
 import type { Deny } from '../decision.ts';
 import type { AccessVerdict } from '../access-rules.ts';
 import type { Subject } from '../ports.ts';
-import type { Cell, Check, Row, TopicBinding } from '../row.ts';
+import type { ProxiedFacts } from '../entry.ts';
+import type { Cell, Check, ProxiedBinding, Row, TopicBinding } from '../row.ts';
 
 const name = 'authorisation';
 
@@ -35,6 +36,26 @@ const publish: Cell<TopicBinding, unknown> = {
     check(subject, (role) => policy.access.publish(role, subject.id, topic)),
 };
 
+const proxied: Cell<ProxiedBinding, ProxiedFacts> = {
+  says: 'the role may make the request on the route',
+  bind: ({ policy: { access }, subject, route }) => {
+    if (subject === undefined) return undefined;
+    const { identity, id } = subject;
+    let role = identity.role;
+    let isOpen = access.opens(role, route.document);
+    return ({ method, path }) => {
+      if (!route.methods.has(method)) {
+        return deny('forbidden', name, `route "${route.name}" does not take ${method}`);
+      }
+      if (identity.role !== role) {
+        role = identity.role;
+        isOpen = access.opens(role, route.document);
+      }
+      return isOpen ? undefined : denialOf(access.request(role, id, method, path, route.document));
+    };
+  },
+};
+
 export const authorisationRow: Row = {
   name,
   codes: ['forbidden'],
@@ -42,6 +63,7 @@ export const authorisationRow: Row = {
     will: publish,
     'will-publish': publish,
     publish,
+    proxied,
     subscribe: {
       says: 'the role may subscribe to all of the filter',
       bind: ({ policy, subject, filter }) =>
@@ -49,8 +71,8 @@ export const authorisationRow: Row = {
     },
     deliver: {
       says: 'the role may still read the topic',
-      bind: ({ policy, subject, topic }) =>
-        check(subject, (role) => policy.access.read(role, subject.id, topic)),
+      bind: ({ policy, subject, filter }) =>
+        check(subject, (role) => policy.access.subscribe(role, subject.id, filter)),
     },
   },
 };

@@ -1,7 +1,7 @@
 /**
  * Standing is read from the live record at every decision: a suspension acts on the next packet, not on the next
- * connection. Over MQTT a quarantined device and one below its firmware floor have nothing to do: what they may reach
- * is firmware and time.
+ * connection. A quarantined device and one below its firmware floor have nothing to do over MQTT: what they may reach
+ * is firmware and time, over HTTPS.
  */
 import { standings } from '../../../common/base/principal.ts';
 import type { Standing } from '../../../common/base/principal.ts';
@@ -20,10 +20,16 @@ const denials: ReadonlyMap<Standing, Deny> = new Map(
 /** A standing that this version does not know is not a good one. */
 const unknown = deny('standing', name, 'the standing of the principal is not known');
 
+/** Whose way back is not closed. */
+const reachingTime: ReadonlySet<Standing> = new Set(['active', 'quarantined', 'firmware-floor']);
+
 function check(subject: Subject): Check<unknown> {
   const { identity } = subject;
-  return () =>
-    identity.standing === 'active' ? undefined : (denials.get(identity.standing) ?? unknown);
+  return () => (identity.standing === 'active' ? undefined : denialOf(identity.standing));
+}
+
+function denialOf(standing: Standing): Deny {
+  return denials.get(standing) ?? unknown;
 }
 
 const cell: Cell<{ readonly subject: Subject | undefined }, unknown> = {
@@ -41,5 +47,16 @@ export const standingRow: Row = {
     publish: cell,
     subscribe: cell,
     deliver: cell,
+    proxied: cell,
+    request: {
+      says: 'active; for the time also quarantined, firmware-floor',
+      bind: ({ subject, reach }) => {
+        if (subject === undefined) return undefined;
+        if (reach !== 'time') return check(subject);
+        const { identity } = subject;
+        return () =>
+          reachingTime.has(identity.standing) ? undefined : denialOf(identity.standing);
+      },
+    },
   },
 };

@@ -11,7 +11,7 @@ import {
 import { decodeProperties, encodeProperties, publishTable } from '../properties.ts';
 import { violation } from '../protocol-error.ts';
 import { readPublishTopic } from '../topic-fields.ts';
-import { writeVariableByteInteger } from '../variable-byte-integer.ts';
+import { readVariableByteInteger, writeVariableByteInteger } from '../variable-byte-integer.ts';
 import {
   checkedUtf8Bytes,
   checkRange,
@@ -43,6 +43,7 @@ export function decodePublish(cursor: Cursor, context: DecodeContext, flags: num
   if (topic.length === 0 && properties.topicAlias === undefined) {
     throw violation('PUBLISH has neither a topic name nor a topic alias.', 'MQTT-4.7.3-1');
   }
+  if (flags === 0 && properties === noProperties) context.sendable = cursor.whole();
   return {
     type: 'publish',
     dup: (flags & flag.dup) !== 0,
@@ -60,12 +61,19 @@ export interface EncodedPublish {
   readonly bytes: Buffer;
   /** Where the identifier goes; 0 for QoS 0, which has none. */
   readonly packetIdOffset: number;
+  /** Where the Message Expiry Interval is; 0 when there is none. */
+  readonly expiryOffset: number;
+  /** As in `bytes`. */
+  readonly topic: string;
 }
 
 export type PublishToEncode = Pick<
   Publish,
   'topic' | 'payload' | 'qos' | 'retain' | 'dup' | 'properties'
 >;
+
+/** Identifier and value. */
+const payloadFormatBytes = 2;
 
 const propertyBlock = new Writer();
 
@@ -106,10 +114,19 @@ export function encodePublish(packet: PublishToEncode, version: ProtocolVersion)
   if (block !== undefined) block.copyTo(bytes, position);
   else if (version === 5) bytes[position] = 0;
   bytes.set(payload, position + propertyBytes);
-  return { bytes, packetIdOffset };
+  const expiryOffset = block === undefined ? 0 : expiryOffsetIn(bytes, position, packet.properties);
+  return { bytes, packetIdOffset, expiryOffset, topic };
 }
 
-function setPacketId(bytes: Buffer, offset: number, packetId: number): void {
+/** In the property list at `position`, where by the order of `publishTable` one other property may be before it. */
+function expiryOffsetIn(bytes: Buffer, position: number, properties: PublishProperties): number {
+  if (properties.messageExpiryInterval === undefined) return 0;
+  const list = readVariableByteInteger(bytes, position).end;
+  return list + (properties.payloadFormatIndicator === undefined ? 0 : payloadFormatBytes) + 1;
+}
+
+/** For an encoding that nobody shares. @throws SallyportError internal */
+export function setPacketId(bytes: Buffer, offset: number, packetId: number): void {
   checkRange(packetId, 1, 0xffff, 'Packet Identifier');
   bytes[offset] = packetId >>> 8;
   bytes[offset + 1] = packetId & 0xff;

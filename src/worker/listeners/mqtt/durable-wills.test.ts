@@ -1,0 +1,83 @@
+/** Wills, which are stored with their sessions: when they are published, and when not. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import type { Connect, Disconnect, Will } from '../../../common/codec/mqtt/packets.ts';
+import { noProperties } from '../../../common/codec/mqtt/packets.ts';
+import { subscribeTo, worldOf } from '../../session-world.ts';
+
+const kept: Partial<Connect> = { properties: { sessionExpiryInterval: 60 } };
+const clean: Partial<Connect> = { cleanStart: true };
+
+const disconnect = (reasonCode: number, sessionExpiryInterval?: number): Disconnect => ({
+  type: 'disconnect',
+  reasonCode,
+  properties: sessionExpiryInterval === undefined ? noProperties : { sessionExpiryInterval },
+});
+
+const will: Will = {
+  topic: 'devices/d1/status',
+  payload: Buffer.from('gone'),
+  qos: 2,
+  retain: false,
+  properties: { willDelayInterval: 10 },
+};
+
+/** A backend that hears of the device's will, and the device. */
+async function withWill(t: TestContext, options: Partial<Connect>) {
+  const { world, worker, other } = worldOf(t);
+  const reader = await worker.connect('be', clean);
+  reader.send(subscribeTo('devices/+/status', 2));
+  await reader.heard();
+  const device = await worker.connect('d1', { will, ...options });
+  assert.deepEqual(await device.heard(), ['connack']);
+  const stored = () =>
+    [...world.shared.values()].map((life) => life.will?.message.payload.toString());
+  return { world, worker, other, reader, device, stored };
+}
+
+test('a will with a delay waits in the store, and a client that comes back takes it away', async (t) => {
+  const { device, reader, worker, stored } = await withWill(t, kept);
+  assert.deepEqual(stored(), ['gone']);
+  device.vanish();
+  assert.deepEqual(await reader.heard(), []);
+  assert.deepEqual(stored(), ['gone']);
+  await worker.connect('d1', kept);
+  assert.deepEqual(stored(), [undefined]);
+  assert.deepEqual(await reader.heard(), []);
+});
+
+for (const [when, options, ending] of [
+  ['the session ends with its connection', clean, undefined],
+  ['DISCONNECT ends the session', kept, disconnect(4, 0)],
+  ['it has no delay', { ...kept, will: { ...will, properties: noProperties } }, disconnect(4)],
+] as const) {
+  test(`a will is published at once, and is no longer stored, when ${when}`, async (t) => {
+    const { device, reader, stored } = await withWill(t, options);
+    assert.deepEqual(stored(), ['gone']);
+    if (ending === undefined) device.vanish();
+    else device.send(ending);
+    assert.deepEqual(await reader.heard(), ['publish 1 gone']);
+    assert.deepEqual(
+      stored().filter((each) => each === 'gone'),
+      [],
+    );
+  });
+}
+
+test('a normal DISCONNECT takes the will with it', async (t) => {
+  const { device, reader, stored } = await withWill(t, kept);
+  device.send(disconnect(0));
+  assert.deepEqual(await reader.heard(), []);
+  assert.deepEqual(stored(), [undefined]);
+});
+
+test('MQTT-3.1.3-9: a takeover that goes on with the session keeps a delayed will quiet; a clean start does not', async (t) => {
+  const { device, reader, worker, other } = await withWill(t, kept);
+  const second = await other.connect('d1', { ...kept, will });
+  assert.deepEqual(await device.heard(), ['disconnect 0x8e']);
+  assert.deepEqual(await reader.heard(), []);
+  await worker.connect('d1', { ...kept, cleanStart: true });
+  assert.deepEqual(await second.heard(), ['connack present', 'disconnect 0x8e']);
+  assert.deepEqual(await reader.heard(), ['publish 1 gone']);
+});

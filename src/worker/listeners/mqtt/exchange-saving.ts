@@ -1,0 +1,54 @@
+/**
+ * The phases of QoS 2 exchanges of a durable session on their way to its store, before the packet goes out that makes
+ * them true. What changes in one turn of the event loop is stored together.
+ */
+import type { OwnedSession } from '../../broker/sessions.ts';
+import type { OutgoingExchanges } from './outgoing-exchanges.ts';
+
+export class ExchangeSaving {
+  readonly #owned: OwnedSession;
+  readonly #exchanges: OutgoingExchanges;
+  #saving: Promise<void> | undefined;
+  #released: number[] | undefined;
+  #forgetting: Promise<void> | undefined;
+
+  constructor(owned: OwnedSession, exchanges: OutgoingExchanges) {
+    this.#owned = owned;
+    this.#exchanges = exchanges;
+  }
+
+  /** Resolves when the packet identifiers of QoS 2 messages, and their phases as they are now, are stored. */
+  saved(): Promise<void> {
+    this.#saving ??= this.#save();
+    return this.#saving;
+  }
+
+  /** Resolves when the client's message with this identifier is forgotten: the next one with it is a new one. */
+  forgotten(packetId: number): Promise<void> {
+    this.#released ??= [];
+    this.#released.push(packetId);
+    this.#forgetting ??= this.#forget();
+    return this.#forgetting;
+  }
+
+  async #save(): Promise<void> {
+    await turnsEnd();
+    this.#saving = undefined;
+    // The identifiers of QoS 1 are stored when the connection ends: a client that is sent one again under another
+    // identifier takes no harm.
+    await this.#owned.saveInFlight(this.#exchanges.stored().filter(({ qos }) => qos === 2));
+  }
+
+  async #forget(): Promise<void> {
+    await turnsEnd();
+    const released = this.#released ?? [];
+    this.#released = undefined;
+    this.#forgetting = undefined;
+    await this.#owned.forgetReceived(released);
+  }
+}
+
+/** All packets of one read are handled by then. */
+function turnsEnd(): Promise<void> {
+  return Promise.resolve();
+}

@@ -31,6 +31,11 @@ const testPackages: readonly SystemPackage[] = [
   { name: 'faketime', program: 'faketime' },
   { name: 'g++', program: 'g++' },
   { name: 'iproute2', program: 'ip' },
+  // Without it strongSwan's `pki` knows no elliptic curve; its package only recommends it.
+  {
+    name: 'libstrongswan-standard-plugins',
+    program: '/usr/lib/ipsec/plugins/libstrongswan-openssl.so',
+  },
   { name: 'libtss2-tcti-tabrmd0', program: `/usr/lib/${multiarch}/libtss2-tcti-tabrmd.so.0` },
   { name: 'make', program: 'make' },
   mosquitto,

@@ -255,6 +255,11 @@ export class Client {
     this.transport.onData(Buffer.concat(packets.map((packet) => encode(packet, this.version))));
   }
 
+  /** It sends no more, and has not seen the end of the gateway's side yet. */
+  finish(): void {
+    this.transport.onEnd();
+  }
+
   /** The network is gone. */
   vanish(): void {
     this.transport.onClose();

@@ -21,6 +21,8 @@ export interface SecureConnection {
   onData: (chunk: Buffer) => void;
   /** Everything written has been handed to the kernel. */
   onDrain: () => void;
+  /** The peer sends no more: called before it is told so too, while what waits for it can still be written. */
+  onEnd: () => void;
   /** Called once, when the connection is gone for whatever reason. */
   onClose: () => void;
   /**

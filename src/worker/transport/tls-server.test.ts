@@ -142,6 +142,9 @@ const faultyPlaces: Readonly<Record<string, (connection: SecureConnection) => vo
       connection.write(Buffer.alloc(4 * 1024 * 1024));
     };
   },
+  onEnd: (connection) => {
+    connection.onEnd = defect;
+  },
   onClose: (connection) => {
     connection.onClose = defect;
     connection.onData = () => connection.destroy();
@@ -161,7 +164,7 @@ for (const [place, misbehave] of Object.entries(faultyPlaces)) {
     const before = connect();
     await echoes(before);
     const hit = connect();
-    hit.once('secureConnect', () => hit.write('anything'));
+    hit.once('secureConnect', () => (place === 'onEnd' ? hit.end() : hit.write('anything')));
     await closed(hit);
     await until('the fault is reported', 5_000, () => faults.length > 0);
     assert.equal(faults.length, 1);
@@ -468,6 +471,22 @@ test('a peer that ends with its request gets what is written soon for it', async
   client.end('request');
   await once(client, 'close');
   assert.equal(chunks.join(''), 'answer');
+});
+
+test('that a peer sends no more is told before it sees our end, once, with time for last words', async (t) => {
+  const { client, connection, chunks } = await oneConnection(t);
+  const seen: string[] = [];
+  connection.onEnd = () => {
+    seen.push('end');
+    connection.write(Buffer.from('last words'), 'soon');
+  };
+  connection.onClose = () => void seen.push('close');
+  client.end();
+  await once(client, 'end');
+  assert.deepEqual(chunks, ['last words']);
+  await closed(client);
+  await until('the connection is gone', 5_000, () => seen.includes('close'));
+  assert.deepEqual(seen, ['end', 'close']);
 });
 
 test('what was written soon goes before the end of a connection that is destroyed, and nothing after', async (t) => {

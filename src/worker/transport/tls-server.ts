@@ -187,6 +187,7 @@ class TlsConnection implements SecureConnection {
   readonly group: string;
   onData: (chunk: Buffer) => void = ignore;
   onDrain: () => void = ignore;
+  onEnd: () => void = ignore;
   onClose: () => void = ignore;
 
   constructor(
@@ -227,7 +228,10 @@ class TlsConnection implements SecureConnection {
     this.#shortcut();
     socket.on('drain', () => guard(() => this.onDrain()));
     // A peer that has stopped sending gets what waits for it, in bounded time.
-    socket.on('end', () => this.end(halfClosedMs));
+    socket.on('end', () => {
+      guard(() => this.onEnd());
+      this.end(halfClosedMs);
+    });
   }
 
   /**
@@ -340,6 +344,7 @@ class TlsConnection implements SecureConnection {
   #letGo(): void {
     this.onData = ignore;
     this.onDrain = ignore;
+    this.onEnd = ignore;
     this.onClose = ignore;
   }
 }

@@ -210,6 +210,19 @@ test('it is settled once: by its authentication, or by its end', () => {
   assert.deepEqual([gone.settled(), gone.closed()], [1, 1]);
 });
 
+test('the end of what a peer sends is told, but not after its close: what came before that may still wait', () => {
+  for (const closes of [false, true]) {
+    const { transport, socket, send } = open();
+    let ended = 0;
+    socket.onEnd = () => {
+      ended += 1;
+    };
+    if (closes) send(opcode.close, closePayload(1000));
+    transport.onEnd();
+    assert.equal(ended, closes ? 0 : 1);
+  }
+});
+
 test('what is destroyed reads and writes nothing', () => {
   const { socket, send, received, frames } = open();
   socket.destroy();

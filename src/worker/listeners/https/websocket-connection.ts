@@ -57,6 +57,7 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
   #pong: Buffer | undefined;
   onData: (chunk: Buffer) => void = ignore;
   onDrain: () => void = ignore;
+  onEnd: () => void = ignore;
   onClose: () => void = ignore;
 
   /** @param transport after its opening handshake; nothing else writes on it. */
@@ -65,6 +66,10 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
     this.#ports = ports;
     transport.onData = (chunk) => this.receive(chunk);
     transport.onDrain = () => this.#drained();
+    // After a Close frame MQTT may still be at what came before it.
+    transport.onEnd = () => {
+      if (!this.#isClosing) this.onEnd();
+    };
     transport.onClose = () => this.#closed();
   }
 

@@ -75,7 +75,10 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#heardAt = this.#openedAt;
     transport.onData = (chunk) => this.#receive(chunk);
     transport.onDrain = () => this.outbox.pump();
-    transport.onClose = () => this.#ended('the peer closed the connection');
+    const gone = (): void => this.#ended('the peer closed the connection');
+    // A peer that sees our end can rely on it: what comes for its session from then on waits for its next connection.
+    transport.onEnd = gone;
+    transport.onClose = gone;
   }
 
   isClosed(): boolean {

@@ -73,6 +73,19 @@ test('what came while the client was away waits for it, in order, with the sessi
   assert.deepEqual(await again.heard(), ['publish 3 c']);
 });
 
+test('what comes once a client sends no more is not sent to it, but waits for it', async (t) => {
+  const { world, reader, publish, other } = await setUp(t);
+  await publish('a');
+  reader.finish();
+  await publish('b');
+  assert.deepEqual(await reader.heard(), ['publish 1 a']);
+  reader.vanish();
+  const again = await other.connect('be', kept);
+  assert.deepEqual(await again.heard(), ['connack present', 'publish 1 a dup', 'publish 2 b']);
+  await acknowledge(again, 1, 2);
+  assert.deepEqual(queued(world), []);
+});
+
 test('as much is sent as the client takes; the rest follows when it acknowledges, in order', async (t) => {
   const { reader, publish, other } = await setUp(t);
   reader.vanish();

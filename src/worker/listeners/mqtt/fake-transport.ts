@@ -12,6 +12,7 @@ export class FakeTransport implements SecureConnection {
   readonly group = 'X25519MLKEM768';
   onData: (chunk: Buffer) => void = () => {};
   onDrain: () => void = () => {};
+  onEnd: () => void = () => {};
   onClose: () => void = () => {};
   readonly written: Buffer[] = [];
   /** False: nothing written is taken until `drain`. */

@@ -13,6 +13,7 @@ import { mosquittoPub } from '../harness/mosquitto.ts';
 import { sharedGateway } from '../harness/shared-gateway.ts';
 import { spoolOf } from '../harness/spool-state.ts';
 import { until } from '../harness/waiting.ts';
+import { onEachWorker } from '../harness/worker-of.ts';
 
 const messages = 20;
 const unavailable = 0x83;
@@ -46,12 +47,18 @@ test('a spool with its number of messages: each protocol says unavailable, and n
   assert.equal(problemCode(refused), 'unavailable');
   assert.match(refused.headers.get('retry-after') ?? '', /^[1-9]\d*$/);
   // The other worker looks before long at what this one has let in.
-  using client = await connect(d2);
-  await until('503 for curl and 0x83 for MQTT', 20_000, async () => {
-    const { status } = await curl(gateway, d2, '/api/v1/telemetry', '-d', '{"kind":"probe"}');
-    const code = await client.publish('devices/d2/telemetry', '{"kind":"probe"}');
-    return status === 503 && code === unavailable;
+  const clients = await onEachWorker(gateway, gateway.run().workers, async () => ({
+    client: await connect(d2),
+  }));
+  using client = [...clients.values()][0]?.client ?? assert.fail();
+  using another = [...clients.values()][1]?.client ?? assert.fail();
+  await until('0x83 on each worker', 20_000, async () => {
+    const probe = ['devices/d2/telemetry', '{"kind":"probe"}'] as const;
+    const codes = [await client.publish(...probe), await another.publish(...probe)];
+    return codes.every((code) => code === unavailable);
   });
+  const curled = await curl(gateway, d2, '/api/v1/telemetry', '-d', '{"kind":"probe"}');
+  assert.equal(curled.status, 503);
   assert.equal(await client.publish('devices/d2/telemetry', '{"seq":2}'), unavailable);
   const { waiting } = await spoolOf(gateway, 'telemetry', (row) => row.waiting >= messages);
   // 3.1.1 has no code for it.

@@ -4,8 +4,9 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { listensAt } from './unix-socket.ts';
 import { until } from './waiting.ts';
 
 const startLimitMs = 30_000;
@@ -53,7 +54,7 @@ export class SoftwareTpm implements AsyncDisposable {
         }).status === 0;
       const direct = { TPM2TOOLS_TCTI: `swtpm:path=${socket}` };
       // The resource manager ends at once when there is no bus.
-      await until('the message bus listens', startLimitMs, () => existsSync(busSocket));
+      await until('the message bus listens', startLimitMs, () => listensAt(busSocket));
       await until('swtpm answers', startLimitMs, () => answers([], direct));
       start('tpm2-abrmd', '--session', '--allow-root', `--tcti=swtpm:path=${socket}`);
       await until('the resource manager answers', startLimitMs, () => answers([], environment));

@@ -4,12 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { connect as netConnect } from 'node:net';
 import { test } from 'node:test';
 import { MqttClient } from 'mqtt';
 import { runCommandLine } from '../../src/cli/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { listensAt } from '../harness/unix-socket.ts';
 import { until, within } from '../harness/waiting.ts';
 
 const limitMs = 60_000;
@@ -170,7 +171,7 @@ async function mosquitto(
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
   await until('the socket of mosquitto', limitMs, () => {
     assert.equal(child.exitCode, null, output);
-    return existsSync(socket);
+    return listensAt(socket);
   });
   return {
     socket,

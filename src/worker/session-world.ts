@@ -89,6 +89,8 @@ export class Worker {
   held: Promise<void> | undefined;
   /** The same for what a session reads of its queue. */
   heldReads: Promise<void> | undefined;
+  /** Set to hold back the answer to a SUBSCRIBE. */
+  heldInterest: Promise<void> | undefined;
 
   constructor(world: World) {
     const { clock, shared } = world;
@@ -149,7 +151,7 @@ export class Worker {
         return { key, epoch: world.epoch, rates: { take: () => true }, release };
       },
       signatures: { signedPublish: () => undefined },
-      interestSettled: () => Promise.resolve(),
+      interestSettled: () => this.heldInterest ?? Promise.resolve(),
       count: (name) => void world.counted.push(name),
     });
   }

@@ -11,7 +11,9 @@ import { readMetrics } from '../harness/metrics.ts';
 import { RawMqtt } from '../harness/raw-mqtt.ts';
 import { until, within } from '../harness/waiting.ts';
 
-const configWith = (rule: string): string => `anomaly: { clones: { rule: ${rule} } }`;
+/** As often as the tests want: a device is looked for on another worker once in a while only. */
+const configWith = (rule: string): string =>
+  `routes: { telemetry: { rate: [] } }\nanomaly: { clones: { rule: ${rule} } }`;
 const gateway = await startGateway({ workers: 2, config: configWith('alert') });
 after(async () => {
   await gateway.stop();

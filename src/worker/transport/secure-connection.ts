@@ -21,7 +21,10 @@ export interface SecureConnection {
   onData: (chunk: Buffer) => void;
   /** Everything written has been handed to the kernel. */
   onDrain: () => void;
-  /** The peer sends no more: called before it is told so too, while what waits for it can still be written. */
+  /**
+   * The peer sends no more, also called while reading is paused. Who sets this has to call `end`, when what came before is
+   * done; where it is not set the connection is ended at once.
+   */
   onEnd: () => void;
   /** Called once, when the connection is gone for whatever reason. */
   onClose: () => void;

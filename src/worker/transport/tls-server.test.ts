@@ -473,20 +473,29 @@ test('a peer that ends with its request gets what is written soon for it', async
   assert.equal(chunks.join(''), 'answer');
 });
 
-test('that a peer sends no more is told before it sees our end, once, with time for last words', async (t) => {
-  const { client, connection, chunks } = await oneConnection(t);
-  const seen: string[] = [];
-  connection.onEnd = () => {
-    seen.push('end');
+test('that a peer sends no more is told, also while reading is paused, and who is told ends the connection', async (t) => {
+  for (const paused of [false, true]) {
+    const { client, connection, chunks } = await oneConnection(t);
+    const seen: string[] = [];
+    const told = Promise.withResolvers<void>();
+    connection.onEnd = () => {
+      seen.push('end');
+      told.resolve();
+    };
+    connection.onClose = () => void seen.push('close');
+    if (paused) connection.pause();
+    client.end();
+    await told.promise;
+    for (let n = 0; n < 20; n += 1) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([client.readableEnded, seen], [false, ['end']]);
     connection.write(Buffer.from('last words'), 'soon');
-  };
-  connection.onClose = () => void seen.push('close');
-  client.end();
-  await once(client, 'end');
-  assert.deepEqual(chunks, ['last words']);
-  await closed(client);
-  await until('the connection is gone', 5_000, () => seen.includes('close'));
-  assert.deepEqual(seen, ['end', 'close']);
+    connection.end(10_000);
+    await once(client, 'end');
+    assert.deepEqual(chunks, ['last words']);
+    await closed(client);
+    await until('the connection is gone', 5_000, () => seen.includes('close'));
+    assert.deepEqual(seen, ['end', 'close']);
+  }
 });
 
 test('what was written soon goes before the end of a connection that is destroyed, and nothing after', async (t) => {

@@ -187,7 +187,8 @@ class TlsConnection implements SecureConnection {
   readonly group: string;
   onData: (chunk: Buffer) => void = ignore;
   onDrain: () => void = ignore;
-  onEnd: () => void = ignore;
+  /** What waits for the peer still goes to it, in bounded time. */
+  onEnd: () => void = () => this.end(halfClosedMs);
   onClose: () => void = ignore;
 
   constructor(
@@ -227,11 +228,9 @@ class TlsConnection implements SecureConnection {
     });
     this.#shortcut();
     socket.on('drain', () => guard(() => this.onDrain()));
-    // A peer that has stopped sending gets what waits for it, in bounded time.
-    socket.on('end', () => {
-      guard(() => this.onEnd());
-      this.end(halfClosedMs);
-    });
+    // Otherwise node:tls would end our side by itself.
+    socket.allowHalfOpen = true;
+    socket.on('end', () => guard(() => this.onEnd()));
   }
 
   /**

@@ -210,16 +210,28 @@ test('it is settled once: by its authentication, or by its end', () => {
   assert.deepEqual([gone.settled(), gone.closed()], [1, 1]);
 });
 
-test('the end of what a peer sends is told, but not after its close: what came before that may still wait', () => {
+test('that a peer sends no more is told, after its close too, which is answered when what came before is done', () => {
   for (const closes of [false, true]) {
-    const { transport, socket, send } = open();
+    const { transport, socket, send, frames, received } = open();
     let ended = 0;
     socket.onEnd = () => {
       ended += 1;
     };
-    if (closes) send(opcode.close, closePayload(1000));
+    if (closes) {
+      send(opcode.close, closePayload(1001));
+      send(opcode.binary, 'late');
+    }
     transport.onEnd();
-    assert.equal(ended, closes ? 0 : 1);
+    assert.ok(ended > 0);
+    assert.equal(transport.ended, false);
+    assert.equal(socket.write(Buffer.from('an answer')), true);
+    socket.end(500);
+    transport.onEnd();
+    const [answer, close, ...others] = frames();
+    assert.equal(answer?.payload.toString(), 'an answer');
+    assert.deepEqual(close?.payload, closePayload(closes ? 1001 : 1000));
+    assert.deepEqual([others, received], [[], []]);
+    assert.equal(transport.ended, true);
   }
 });
 

@@ -49,6 +49,8 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
   readonly #ports: WebSocketPorts;
   readonly #reader = new FrameReader();
   #isClosing = false;
+  /** The code of the peer's Close, which is answered when what came before it is done. */
+  #closeCode: number | undefined;
   #isSettled = false;
   /** Frames of this second that carried nothing for MQTT. */
   #frames = 0;
@@ -57,7 +59,7 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
   #pong: Buffer | undefined;
   onData: (chunk: Buffer) => void = ignore;
   onDrain: () => void = ignore;
-  onEnd: () => void = ignore;
+  onEnd: () => void = () => this.end(closeLimitMs);
   onClose: () => void = ignore;
 
   /** @param transport after its opening handshake; nothing else writes on it. */
@@ -66,7 +68,6 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
     this.#ports = ports;
     transport.onData = (chunk) => this.receive(chunk);
     transport.onDrain = () => this.#drained();
-    // After a Close frame MQTT may still be at what came before it.
     transport.onEnd = () => {
       if (!this.#isClosing) this.onEnd();
     };
@@ -112,7 +113,7 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
 
   /** Bytes of the peer: what came with its opening handshake, and all that follows. */
   receive(chunk: Buffer): void {
-    if (this.#isClosing) return;
+    if (this.#hasHeardAll()) return;
     const violation = this.#reader.push(chunk, this);
     if (violation !== undefined) this.#refuse(violation);
   }
@@ -122,14 +123,14 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
   }
 
   control(opcode: number, payload: Buffer): Onward {
-    if (this.#isClosing) return 'enough';
-    if (opcode === opcodes.close) return this.#answerClose(payload);
+    if (this.#hasHeardAll()) return 'enough';
+    if (opcode === opcodes.close) return this.#hearClose(payload);
     if (opcode === opcodes.ping) this.#answerPing(payload);
     return this.#counted();
   }
 
   empty(): Onward {
-    return this.#isClosing ? 'enough' : this.#counted();
+    return this.#hasHeardAll() ? 'enough' : this.#counted();
   }
 
   /** Includes the frames' headers. */
@@ -157,12 +158,12 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
   }
 
   end(limitMs: number): void {
-    if (!this.#isClosing) this.#sendClose(closeCodes.normal);
+    if (!this.#isClosing) this.#sendClose(this.#closeCode ?? closeCodes.normal);
     this.#transport.end(limitMs);
   }
 
   closeSoon(): void {
-    if (!this.#isClosing) this.#sendClose(closeCodes.normal);
+    if (!this.#isClosing) this.#sendClose(this.#closeCode ?? closeCodes.normal);
     this.#transport.closeSoon();
   }
 
@@ -171,17 +172,21 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
     this.#transport.destroy();
   }
 
+  #hasHeardAll(): boolean {
+    return this.#isClosing || this.#closeCode !== undefined;
+  }
+
   #answerPing(payload: Buffer): void {
     // A pong that waits behind what is not read would be one of many.
     if (this.#transport.pendingBytes > 0) this.#pong = Buffer.from(payload);
     else this.#transport.write(frameOf(opcodes.pong, payload));
   }
 
-  #answerClose(payload: Buffer): Onward {
+  #hearClose(payload: Buffer): Onward {
     const code = readClose(payload);
     if (typeof code !== 'number') return code;
-    this.#sendClose(code);
-    this.#transport.end(closeLimitMs);
+    this.#closeCode = code;
+    this.onEnd();
     return 'enough';
   }
 

@@ -28,6 +28,7 @@ import { asConnackCode, codeOfViolation, ReturnCode, wireReasons } from './wire.
 
 /** A peer that does not close after our DISCONNECT is cut off; standing changes allow one second in all. */
 const closeLimitMs = 500;
+const peerClosed = 'the peer closed the connection';
 /** Lines of log that one connection may cause per second. */
 const linesPerSecond = 1;
 
@@ -54,6 +55,8 @@ export class MqttConnection implements MqttPeer<Session> {
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
   #leaving = false;
+  /** The peer sends no more. */
+  #heardAll = false;
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
   #controlPackets = 0;
@@ -75,10 +78,8 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#heardAt = this.#openedAt;
     transport.onData = (chunk) => this.#receive(chunk);
     transport.onDrain = () => this.outbox.pump();
-    const gone = (): void => this.#ended('the peer closed the connection');
-    // A peer that sees our end can rely on it: what comes for its session from then on waits for its next connection.
-    transport.onEnd = gone;
-    transport.onClose = gone;
+    transport.onEnd = () => this.#peerEnded();
+    transport.onClose = () => this.#ended(peerClosed);
   }
 
   isClosed(): boolean {
@@ -256,6 +257,7 @@ export class MqttConnection implements MqttPeer<Session> {
           if (this.#phase === 'closed' || this.#leaving) return;
           this.transport.resume();
           this.#drain();
+          if (this.#heardAll) this.#peerEnded();
         }),
       );
   }
@@ -379,12 +381,24 @@ export class MqttConnection implements MqttPeer<Session> {
     this.#ended(detail);
   }
 
+  /**
+   * Not before all that the peer has sent is handled: its DISCONNECT may be behind a packet that waits. Once it sees our
+   * end it can rely on it that what comes for its session waits for its next connection.
+   */
+  #peerEnded(): void {
+    this.#heardAll = true;
+    if (!this.#busy && !this.#leaving) this.#close(peerClosed);
+  }
+
   #ended(detail: string): void {
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
-    this.outbox.close();
-    this.#session?.ended(detail);
-    this.#owner.ended(this);
+    try {
+      this.outbox.close();
+    } finally {
+      this.#session?.ended(detail);
+      this.#owner.ended(this);
+    }
   }
 }
 

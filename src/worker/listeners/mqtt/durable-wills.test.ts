@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Connect, Disconnect, Will } from '../../../common/codec/mqtt/packets.ts';
 import { noProperties } from '../../../common/codec/mqtt/packets.ts';
-import { subscribeTo, worldOf } from '../../session-world.ts';
+import { publishOf, subscribeTo, worldOf } from '../../session-world.ts';
 
 const kept: Partial<Connect> = { properties: { sessionExpiryInterval: 60 } };
 const clean: Partial<Connect> = { cleanStart: true };
@@ -15,8 +15,9 @@ const disconnect = (reasonCode: number, sessionExpiryInterval?: number): Disconn
   properties: sessionExpiryInterval === undefined ? noProperties : { sessionExpiryInterval },
 });
 
+const topic = 'devices/d1/status';
 const will: Will = {
-  topic: 'devices/d1/status',
+  topic,
   payload: Buffer.from('gone'),
   qos: 2,
   retain: false,
@@ -81,3 +82,29 @@ test('MQTT-3.1.3-9: a takeover that goes on with the session keeps a delayed wil
   assert.deepEqual(await second.heard(), ['connack present', 'disconnect 0x8e']);
   assert.deepEqual(await reader.heard(), ['publish 1 gone']);
 });
+
+for (const [says, heard, ...last] of [
+  [
+    'a message and DISCONNECT',
+    ['publish last words'],
+    publishOf(topic, 'last words', 0),
+    disconnect(0),
+  ],
+  ['nothing more', ['publish 1 gone']],
+] as const) {
+  test(`a client that closes while its SUBSCRIBE waits, and says ${says} behind it, is heard to the end`, async (t) => {
+    const { device, reader, worker } = await withWill(t, clean);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    worker.heldInterest = promise;
+    device.send(subscribeTo('devices/d1/commands/#', 1), ...last);
+    device.finish();
+    assert.deepEqual(await reader.heard(), []);
+    assert.equal(device.transport.ended, false);
+    resolve();
+    assert.deepEqual(await reader.heard(), heard);
+    assert.deepEqual(await device.heard(), ['suback']);
+    assert.equal(device.transport.ended, true);
+    device.vanish();
+    assert.deepEqual(await reader.heard(), []);
+  });
+}

@@ -121,10 +121,12 @@ test('what was acknowledged is there for a subscriber of the other worker at onc
         n += 1;
         await publisher.publish('k/race', `${n}`, { retain: true });
         const messages = await brought(subscriber, 'k/race');
+        // It may come as a live one, too, when it was sent to this worker for the subscription of the round before.
         assert.deepEqual(
-          messages.map(({ payload }) => payload),
+          messages.filter(({ retain }) => retain).map(({ payload }) => payload),
           [`${n}`],
         );
+        assert.ok(messages.every(({ payload }) => payload === `${n}`));
         await subscriber.unsubscribe('k/race');
       }
     }

@@ -202,6 +202,20 @@ test('many writers of one topic and one account keep the books right', async () 
   for await (const { key } of store.scan('')) assert.fail(`${key} stayed behind`);
 });
 
+test('what an identity sends in one go is kept in its order, and what is over its quota is the last of it', async (t) => {
+  const limits = { retainedPerIdentity: 120, retainedBytesPerIdentity: 100_000 };
+  const { retained, store } = setUp(limits);
+  const commits = t.mock.method(store, 'commit');
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 130 }, (_, n) => retained.put(message('d1', `a/${n}`, 'x'))),
+  );
+  assert.deepEqual(
+    outcomes.flatMap(({ status }, n) => (status === 'rejected' ? [n] : [])),
+    Array.from({ length: 10 }, (_, n) => 120 + n),
+  );
+  assert.equal(commits.mock.callCount(), 120, 'each of them changes the account of the identity');
+});
+
 test('any sequence keeps what a plain map keeps, and the accounts add up', async () => {
   const step = fc.record({
     owner: fc.constantFrom('d1', 'd2'),

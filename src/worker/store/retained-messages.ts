@@ -61,6 +61,8 @@ export class RetainedMessages implements RetainedStore {
   readonly #limits: () => RetainedLimits;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  /** The latest that each publisher has under way. */
+  readonly #last = new Map<string, Promise<void>>();
   #reclaimedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: RetainedMessagesOptions) {
@@ -72,7 +74,21 @@ export class RetainedMessages implements RetainedStore {
     this.#logger = options.logger;
   }
 
+  /** One at a time of each publisher: every one of them changes its account, and all but the first would come too late. */
   async put(message: Message): Promise<void> {
+    const { publisher } = message;
+    const before = this.#last.get(publisher);
+    const done = before === undefined ? this.#put(message) : before.then(() => this.#put(message));
+    const settled = done.then(nothing, nothing);
+    this.#last.set(publisher, settled);
+    try {
+      await done;
+    } finally {
+      if (this.#last.get(publisher) === settled) this.#last.delete(publisher);
+    }
+  }
+
+  async #put(message: Message): Promise<void> {
     if (message.payload.length === 0) {
       await this.#attempt(() => this.#remove(message.topic, undefined));
       return;
@@ -316,3 +332,5 @@ function mayMatch(key: string, levels: readonly string[]): boolean {
 function overQuota(limit: string): SallyportError {
   return new SallyportError('quota', `limits.${limit}`);
 }
+
+function nothing(): void {}

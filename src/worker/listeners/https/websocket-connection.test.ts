@@ -152,13 +152,17 @@ for (const [given, answered] of [
 }
 
 test('a text frame ends it with 1003, after what came before', () => {
-  const { transport, frames, received, refusals } = open();
+  const { transport, socket, frames, received, refusals } = open();
+  let ended = 0;
+  socket.onEnd = () => {
+    ended += 1;
+  };
   const binary = clientFrame({ opcode: opcode.binary, payload: 'before' });
   transport.onData(Buffer.concat([binary, clientFrame({ opcode: opcode.text, payload: 'x' })]));
   assert.deepEqual(received, ['before']);
   assert.deepEqual(frames()[0]?.payload, closePayload(1003));
   assert.deepEqual(refusals, ['malformed: a text frame [MQTT-6.0.0-1]']);
-  assert.equal(transport.ended, true);
+  assert.deepEqual([transport.ended, ended], [true, 1]);
 });
 
 test('who is ended by what it sends is told once', () => {

@@ -196,6 +196,7 @@ export class WebSocketConnection implements SecureConnection, FrameSink {
     this.#ports.refused(code, detail);
     this.#sendClose(closeCode);
     this.#transport.end(closeLimitMs);
+    this.onEnd();
   }
 
   #sendClose(code: number): void {

@@ -11,7 +11,7 @@ import type { Ending } from './upstream-server.ts';
 const listener = 'httpsSigned: { host: 127.0.0.1, port: 0 }';
 /** Of which most tests do not want to hear, and small ones that they can fill. */
 const limits =
-  'limits: { connect: 5s, signedFailures: 100000, sourceFailures: 100000, unprovenBodyBytes: 4KiB, unprovenBytes: 16KiB }';
+  'limits: { connect: 12s, signedFailures: 100000, sourceFailures: 100000, unprovenBodyBytes: 4KiB, unprovenBytes: 16KiB }';
 
 export class SignedGateway {
   readonly gateway: Gateway;

@@ -12,6 +12,7 @@ import { OpenApiDocument } from '../harness/open-api.ts';
 import type { DescribedOperation } from '../harness/open-api.ts';
 import { issueLeaf, makeAuthority } from '../harness/openssl.ts';
 import { RawMqtt } from '../harness/raw-mqtt.ts';
+import { spoolOf } from '../harness/spool-state.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const document = OpenApiDocument.load('device-api.yaml');
@@ -292,6 +293,8 @@ test('faster than it may be', async () => {
 });
 
 test('a backend that is away for longer than its queue is long', async () => {
+  // What the backend has still to answer would make room when it is full.
+  await spoolOf(gateway, 'all', ({ waiting }) => waiting === 0);
   await backend.behave({ do: 'answer', status: 503 });
   using device = new HttpsDevice({ port, identity: identityOf('late') });
   const body = { seq: 2 };

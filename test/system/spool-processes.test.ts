@@ -297,7 +297,7 @@ test('everything is killed while the backend is down: the spool has it, and its 
   await group.start(0, 1);
   assert.equal((await group.states(1))[0]?.waiting, 400);
   assert.deepEqual(await flood(0), { spooled: 100, unavailable: 100 });
-  await until('the other worker to know', 5_000, async () => {
+  await until('the other worker to know', 30_000, async () => {
     const outcome = await group.at(1).tell({ do: 'publish', device: 'd1', payload: '1' });
     return outcome === 'unavailable';
   });

@@ -96,6 +96,7 @@ export class Connection implements Departing {
   readonly #endpoint: Endpoint;
   readonly #socket: Socket;
   readonly #parser: AnswerParser;
+  #answerMs: number;
   #state: State = 'connecting';
   #exchange: Exchange | undefined;
   #head: ParsedHead | undefined;
@@ -115,6 +116,7 @@ export class Connection implements Departing {
   constructor(endpoint: Endpoint, exchange: Exchange, owner: ConnectionOwner) {
     this.#owner = owner;
     this.#endpoint = endpoint;
+    this.#answerMs = endpoint.answerMs;
     this.#exchange = exchange;
     this.#since = owner.clock.monotonic();
     this.#parser = new AnswerParser(endpoint.headerBytes);
@@ -125,8 +127,9 @@ export class Connection implements Departing {
     return this.#state === 'idle';
   }
 
-  /** Sends another request. It MUST be idle. */
-  begin(exchange: Exchange): void {
+  /** Sends another request. It MUST be idle. @param answerMs may be another than for the one before. */
+  begin(exchange: Exchange, answerMs: number): void {
+    this.#answerMs = answerMs;
     this.#exchange = exchange;
     this.#send(exchange);
   }
@@ -174,7 +177,7 @@ export class Connection implements Departing {
 
   /** To be called again and again: ends what has taken too long. */
   check(now: number): void {
-    const { connectMs, answerMs } = this.#endpoint;
+    const { connectMs } = this.#endpoint;
     const waited = now - this.#since;
     switch (this.#state) {
       case 'connecting':
@@ -186,7 +189,7 @@ export class Connection implements Departing {
       case 'busy':
         if (now >= (this.#exchange?.endsAt ?? now)) {
           this.#lose('total', 'the request took too long');
-        } else if (this.#waitsForServer() && waited >= answerMs) {
+        } else if (this.#waitsForServer() && waited >= this.#answerMs) {
           this.#lose(
             'late',
             this.#head === undefined ? 'no answer in time' : 'the answer stands still',

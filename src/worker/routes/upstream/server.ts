@@ -61,7 +61,7 @@ export class Server implements ConnectionOwner, CallServer {
     const kept = wantsOwn ? undefined : this.#idle.pop();
     if (kept !== undefined) {
       call.carriedBy(kept);
-      kept.begin(call);
+      kept.begin(call, this.#parts.settings().answerMs);
       return;
     }
     const connection = new Connection(this.endpoint(), call, this);

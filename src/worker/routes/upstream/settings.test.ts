@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { until, within } from '../../../../test/harness/waiting.ts';
+import { HandTime } from '../test-support.ts';
 import {
   ask,
   begin,
@@ -65,6 +66,24 @@ test('a server that stays keeps its connections and what is known of it', async 
   for (let i = 0; i < 4; i += 1)
     assert.equal((await ask(upstreams, { caller: 'device/d3' })).text, 'ok');
   assert.equal(other.received.length, 1);
+});
+
+test('a connection that is kept goes by the time to answer that there is now', async (t) => {
+  const time = new HandTime();
+  let requests = 0;
+  const { origin, received } = await rawServer(t, (socket) => {
+    requests += 1;
+    if (requests === 1) socket.write(ok);
+  });
+  const { upstreams } = upstreamsFor(t, settingsFor(origin, { answerMs: 60_000 }), { time });
+  assert.equal((await ask(upstreams)).text, 'ok');
+  upstreams.update([settingsFor(origin, { answerMs: 1_000 })]);
+  const { told } = begin(upstreams, { method: 'POST' });
+  await until('a request', patienceMs, () => requests === 2);
+  await time.pass(2_000);
+  await told.over();
+  assert.equal(told.failure?.detail, 'no answer in time');
+  assert.equal(received.length, 1);
 });
 
 test('requests that wait go to the servers that there are now', async (t) => {

@@ -7,10 +7,11 @@ import { requestText } from '../harness/https-text.ts';
 import { proxiedWorld, settingsOf } from '../harness/proxied.ts';
 import { answerText, UpstreamServer } from '../harness/upstream-server.ts';
 import { runningMs, until } from '../harness/waiting.ts';
+import type { UpstreamSettings } from '../../src/common/ipc/snapshot.ts';
 
-/** The backend answers within it, unless it hangs. */
-const answerMs = 1_000;
 const breaker = { failures: 3, openMs: 1_000 };
+/** How long one that hangs is waited for. One that answers has more time: the machine may stand still for a second. */
+const answerMs = 1_000;
 const overloaded = 'overloaded';
 const others = "  other: { path: /o/, upstream: 'http://127.0.0.1:1', rate: [] }";
 
@@ -34,26 +35,33 @@ function middle(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[(values.length - 1) / 2] ?? Number.NaN;
 }
 
+type Breaks = (
+  backend: UpstreamServer,
+  setTimes: (times: Partial<UpstreamSettings>) => void,
+) => void | Promise<void>;
+
 for (const [how, breaks] of Object.entries({
-  'is gone': (backend: UpstreamServer) => backend.close(),
-  hangs: (backend: UpstreamServer) => {
+  'is gone': (backend) => backend.close(),
+  hangs: (backend, setTimes) => {
     backend.behaviour = () => undefined;
+    setTimes({ answerMs });
   },
-  'answers with errors': (backend: UpstreamServer) => {
+  'answers with errors': (backend) => {
     backend.behaviour = () => answerText(503, overloaded);
   },
-} satisfies Record<string, (backend: UpstreamServer) => void | Promise<void>>)) {
+} satisfies Record<string, Breaks>)) {
   test(`a backend that ${how}: 503 at once, others unaffected, recovery without a restart`, async (t) => {
-    const settings = { breaker, answerMs, connectMs: answerMs };
     const { surroundings, backend } = await proxiedWorld(t, { config: others });
     const other = await UpstreamServer.of(t);
-    surroundings.setUpstreams([
-      settingsOf('backend', [backend.url], settings),
-      settingsOf('other', [other.url]),
-    ]);
+    const setTimes = (times: Partial<UpstreamSettings>): void =>
+      surroundings.setUpstreams([
+        settingsOf('backend', [backend.url], { breaker, ...times }),
+        settingsOf('other', [other.url]),
+      ]);
+    setTimes({});
     using raw = await surroundings.raw(t);
     assert.equal((await ask(raw, '/b/x')).status, 200);
-    await breaks(backend);
+    await breaks(backend, setTimes);
     // Until the breaker has seen enough.
     for (let n = 0; n < breaker.failures; n += 1)
       assert.equal((await ask(raw, '/b/x')).status, 503);
@@ -73,6 +81,7 @@ for (const [how, breaks] of Object.entries({
     assert.ok(middle(times) < 50, `${times.join()} ms`);
     if (how === 'is gone') await backend.listen();
     backend.behaviour = () => answerText(200, 'back');
+    setTimes({});
     await until(
       'the backend to be asked again',
       10_000,

@@ -14,10 +14,13 @@ import { createSigner, httpbis } from 'http-message-signatures';
 import { blockWith } from '../harness/doc-commands.ts';
 import { startGateway } from '../harness/gateway.ts';
 import type { Identity } from '../harness/gateway.ts';
+import { RawHttps } from '../harness/https-raw.ts';
+import { requestText } from '../harness/https-text.ts';
 import { newNonce } from '../harness/iot-signature.ts';
 import type { HmacKey } from '../harness/iot-signature.ts';
 import { issuerAudience, TokenIssuerServer } from '../harness/token-issuer.ts';
 import { until } from '../harness/waiting.ts';
+import { onEachWorker } from '../harness/worker-of.ts';
 
 const run = promisify(execFile);
 const endings: (() => unknown)[] = [];
@@ -225,10 +228,17 @@ const report = (url: string, principal: string): Seen => ({
 
 test('access tokens of a real authorization server, as they are and with a proof of their key', async () => {
   const url = urlOf('httpsSigned', '/reports/1');
-  const bearer = ['-H', `Authorization: Bearer ${await issuer.token()}`];
-  // Control fetches the keys of the issuer after the gateway has started.
-  await until('the keys of the issuer', 60_000, async () => {
-    return (await curl(url, undefined, ...bearer)).status === 200;
+  const authorization = `Authorization: Bearer ${await issuer.token()}`;
+  const bearer = ['-H', authorization];
+  // Control fetches the keys of the issuer after the gateway has started, and tells each worker.
+  await until('the keys of the issuer on each worker', 60_000, async () => {
+    const answers = await onEachWorker(gateway, gateway.run().workers, async () => {
+      const client = await RawHttps.open({ port: gateway.httpsPort, identity: d1 });
+      client.send(requestText('GET', '/reports/1', undefined, authorization));
+      return { client, status: (await client.answer()).status };
+    });
+    for (const { client } of answers.values()) client[Symbol.dispose]();
+    return [...answers.values()].every(({ status }) => status === 200);
   });
   await sees(
     async () => {

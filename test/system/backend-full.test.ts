@@ -84,8 +84,13 @@ test('a spool with its number of messages: each protocol says unavailable, and n
     [],
   );
 
-  assert.equal((await device.post('telemetry', { seq: messages + 1 })).status, 202);
-  assert.equal(await client.publish('devices/d2/telemetry', '{"seq":7}'), 0);
+  // Each worker looks before long whether there is room.
+  await until('202', 20_000, async () => {
+    return (await device.post('telemetry', { seq: messages + 1 })).status === 202;
+  });
+  await until('0 on the worker of this client', 20_000, async () => {
+    return (await client.publish('devices/d2/telemetry', '{"seq":7}')) === 0;
+  });
   client.publishUnacknowledged('devices/d2/telemetry', '{"seq":8}');
   await counted.arrival(({ device: id, seq }) => id === 'd2' && seq === 8);
   await counted.arrival(({ device: id, seq }) => id === 'd1' && seq === messages + 1);
@@ -110,7 +115,10 @@ test('a spool with its bytes: large messages are refused before the disk has tak
 
   await weighed.start();
   await arrived(weighed, promised);
-  assert.equal(await client.publish('devices/d1/diagnostics', '{"seq":1000}'), 0);
+  // What has arrived leaves the spool a moment later.
+  await until('room', 20_000, async () => {
+    return (await client.publish('devices/d1/diagnostics', '{"seq":1000}')) === 0;
+  });
   await weighed.arrival(({ seq }) => seq === 1000);
 });
 

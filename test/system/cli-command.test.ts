@@ -6,7 +6,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { commandLine } from '../harness/cli.ts';
+import { HttpsDevice } from '../harness/https-device.ts';
 import { sharedGateway } from '../harness/shared-gateway.ts';
+import { until } from '../harness/waiting.ts';
 
 const { gateway, connect } = await sharedGateway({
   workers: 2,
@@ -24,6 +26,15 @@ async function refused(...args: readonly string[]): Promise<string> {
   return stderr;
 }
 
+/** What the device has acknowledged leaves its mailbox a moment later. */
+async function mailboxOfD1IsEmpty(): Promise<void> {
+  assert.ok(d1);
+  using device = HttpsDevice.of(gateway, d1);
+  await until('the mailbox is empty', 30_000, async () => {
+    return (await device.request('GET', '/api/v1/commands')).status === 204;
+  });
+}
+
 test('a command reaches the device byte by byte, whether it was there or came later', async () => {
   using before = await connect(d1);
   await before.subscribe('devices/d1/commands/#');
@@ -38,6 +49,7 @@ test('a command reaches the device byte by byte, whether it was there or came la
   assert.match(JSON.stringify(sent.json()), /^\{"id":"[0-9A-Za-z-]{1,64}"\}$/);
   const live = await before.message(({ topic }) => topic === 'devices/d1/commands/config/set');
   assert.equal(live.payload, '{ "rate" : 1.50 }');
+  await mailboxOfD1IsEmpty();
   before[Symbol.dispose]();
 
   const file = gateway.at('payload.txt');
@@ -49,6 +61,7 @@ test('a command reaches the device byte by byte, whether it was there or came la
   await later.subscribe('devices/d1/commands/#');
   await later.message(({ payload }) => payload === '["from stdin"]');
   assert.ok(later.messages.some(({ payload }) => payload === 'from a file'));
+  await mailboxOfD1IsEmpty();
 });
 
 test('a command is on record with its size and hash, and its payload nowhere', async () => {

@@ -9,6 +9,9 @@ import { RawMqtt } from '../harness/raw-mqtt.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { until } from '../harness/waiting.ts';
 
+/** A device that looks again and again whether something has happened is not too fast. */
+const config = 'limits: { connectsPerMinute: 10000 }';
+
 async function connect(gateway: Gateway, identity: Identity, acknowledges = true) {
   const client = await RawMqtt.open({ port: gateway.mqttsPort, identity, acknowledges });
   assert.equal((await client.connect()).code, 0);
@@ -27,7 +30,7 @@ test('kill -9 of everything: a command that was acknowledged is given, one that 
   let d1: Identity;
   let be: Identity;
   {
-    await using gateway = await startGateway({ workers: 2, folder });
+    await using gateway = await startGateway({ workers: 2, folder, config });
     d1 = await gateway.device('d1');
     be = await gateway.service('be', 'backend');
     using backend = await connect(gateway, be);
@@ -49,7 +52,7 @@ test('kill -9 of everything: a command that was acknowledged is given, one that 
   }
   assert.ok(last >= 10);
   {
-    await using gateway = await startGateway({ workers: 2, folder });
+    await using gateway = await startGateway({ workers: 2, folder, config });
     using device = await commandsOf(gateway, d1, false);
     await device.message(({ payload }) => payload === `${last}`);
     const payloads = device.messages.map(({ payload }) => Number(payload));
@@ -66,7 +69,7 @@ test('kill -9 of everything: a command that was acknowledged is given, one that 
     });
     await gateway.kill();
   }
-  await using gateway = await startGateway({ workers: 2, folder });
+  await using gateway = await startGateway({ workers: 2, folder, config });
   using device = await commandsOf(gateway, d1, true);
   await device.message(({ payload }) => payload === `${last}`);
   assert.equal(device.messages[0]?.payload, '6');
@@ -91,7 +94,7 @@ test('a worker that is killed after it took a command: the device gets it from t
 });
 
 test('mosquitto: published while the device is away, received when it subscribes, and not again', async () => {
-  await using gateway = await startGateway({ workers: 2 });
+  await using gateway = await startGateway({ workers: 2, config });
   const d1 = await gateway.device('d1');
   const be = await gateway.service('be', 'backend');
   const port = gateway.mqttsPort;

@@ -261,7 +261,7 @@ describe('it names the fault', () => {
         await narrowPath(await broker(serverLeaf()), 400),
         ...trust,
         '--timeout',
-        '5s',
+        '8s',
       ],
     },
     {
@@ -297,7 +297,7 @@ describe('it names the fault', () => {
       code: 'tls-silent',
       says: /does not answer/,
       todo: /PROXY header/,
-      examine: async () => [await listen(createTcpServer(ignore)), '--timeout', '1s'],
+      examine: async () => [await listen(createTcpServer(ignore)), '--timeout', '8s'],
     },
     {
       what: 'a device that has been revoked',

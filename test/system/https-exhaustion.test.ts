@@ -29,7 +29,7 @@ const { gateway, connect } = await sharedGateway({
     `  connectionsPerIdentity: ${most}`,
     '  requestHeaders: 3s',
     '  request: 3s',
-    '  connect: 3s',
+    '  connect: 8s',
     // Hundreds of strangers come from one network here, and are not what these limits are about.
     '  sourceFailures: 100000',
     '  identityRates: { device: [] }',

@@ -18,7 +18,7 @@ import { sharedGateway } from '../harness/shared-gateway.ts';
 import { within } from '../harness/waiting.ts';
 
 const { gateway, connect } = await sharedGateway({
-  config: 'limits: { connectsPerMinute: 100000 }',
+  config: 'limits: { connectsPerMinute: 100000, identityRates: { device: [] } }',
 });
 const d1 = await gateway.device('d1');
 

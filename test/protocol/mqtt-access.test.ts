@@ -11,7 +11,7 @@ import { within } from '../harness/waiting.ts';
 
 const config = [
   'routes: { telemetry: { rate: [] } }',
-  'limits: { connectsPerMinute: 100000 }',
+  'limits: { connectsPerMinute: 100000, identityRates: { device: [] } }',
   'roles:',
   '  reader: { allow: { subscribe: [ site/+/temperature, site/hall/#, /site/ ] } }',
   '  odd:',

@@ -23,6 +23,7 @@ const { gateway, connect } = await sharedGateway({
     '  stalled: 2s',
     '  outboundBytes: 64MiB',
     '  identityRates: { device: [] }',
+    '  connectsPerMinute: 100000',
   ].join('\n'),
 });
 const port = gateway.httpsPort;

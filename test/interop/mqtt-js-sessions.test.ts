@@ -102,7 +102,7 @@ for (const [name, protocolVersion] of Object.entries(byVersion)) {
 }
 
 /** Seconds: as long as who returns may take to come back on a busy machine. */
-const willDelayInterval = 5;
+const willDelayInterval = 12;
 
 test('MQTT 5: the will of a client that vanishes waits for its delay, unless its session goes on', async () => {
   await using watching = await come(bob, { protocolVersion: 5 });

@@ -103,7 +103,7 @@ suite('it stays connected, ping after ping, and leaves in order', { concurrency:
   for (const [name, protocolVersion] of versions) {
     test(name, async () => {
       // Half of it is how late a ping, or its answer, may be.
-      const terms = { keepalive: 4, clientId: `pings-${protocolVersion}` };
+      const terms = { keepalive: 12, clientId: `pings-${protocolVersion}` };
       const device = await connect(d1, { protocolVersion, ...terms });
       let pings = 0;
       device.mqtt.on('packetreceive', ({ cmd }) => {

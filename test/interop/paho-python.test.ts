@@ -205,23 +205,19 @@ test('MQTT 5: no local, retain as published and retain handling', async () => {
   await using other = await come();
   await other.publish({ topic: 't/options', payload: 'kept', qos: 1, retain: true });
   await using client = await come({ identity: bob });
-  await client.subscribe([['t/options', 1, { noLocal: true, retainAsPublished: true }]]);
-  await client.publish({ topic: 't/options', payload: 'own', qos: 1, retain: true });
-  await client.subscribe([['t/options', 1, { retainHandling: 1 }]]);
-  await client.subscribe([['t/options', 1, { retainHandling: 2, retainAsPublished: true }]]);
-  await other.publish({ topic: 't/options', payload: 'update', qos: 1, retain: true });
   const next = async (): Promise<unknown> => {
     const { payload, retain } = await client.message();
     return [payload, retain];
   };
+  await client.subscribe([['t/options', 1, { noLocal: true, retainAsPublished: true }]]);
+  // Retained messages follow the SUBACK: what is kept then.
+  assert.deepEqual(await next(), ['kept', true]);
+  await client.publish({ topic: 't/options', payload: 'own', qos: 1, retain: true });
+  await client.subscribe([['t/options', 1, { retainHandling: 1 }]]);
+  await client.subscribe([['t/options', 1, { retainHandling: 2, retainAsPublished: true }]]);
+  await other.publish({ topic: 't/options', payload: 'update', qos: 1, retain: true });
   // From another worker a message comes a moment after its publisher's PUBACK.
-  assert.deepEqual(
-    [await next(), await next()],
-    [
-      ['kept', true],
-      ['update', true],
-    ],
-  );
+  assert.deepEqual(await next(), ['update', true]);
   await client.subscribe([['t/options', 1, { retainHandling: 0 }]]);
   assert.deepEqual(await next(), ['update', true]);
 });

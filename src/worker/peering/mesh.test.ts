@@ -45,7 +45,7 @@ async function pair(): Promise<[Mesh, Mesh]> {
   return [a, b];
 }
 
-const called = (mesh: Mesh, slot: number, type: string, body: object, timeoutMs = 2_000) =>
+const called = (mesh: Mesh, slot: number, type: string, body: object, timeoutMs = 60_000) =>
   new Promise<unknown>((resolve) => {
     mesh.call(slot, type, body, timeoutMs, resolve);
   });

@@ -46,7 +46,7 @@ function clientFor(
   url: string,
   settings: Partial<BackendSettings> = {},
 ): BackendClient {
-  const all = backend({ url, timeoutMs: 5_000, ...settings });
+  const all = backend({ url, timeoutMs: 60_000, ...settings });
   const client = new BackendClient(all, { clock: systemClock, timers: systemTimers });
   t.after(() => client.destroy());
   return client;

@@ -315,6 +315,7 @@ test('a herd waits at the door and comes in one after the other; not a byte is r
   // Slow enough for most of them to be seen waiting, on a machine with other work too.
   const { admission, turnstile, accepted, open, secure } = await setUp(t, {
     handshakesPerSecond: 10,
+    admissionWaitMs: 60_000,
   });
   const herd = Array.from({ length: 40 }, () => secure(open(stranger)));
   await until('all are there', 5_000, () => admission.open + accepted.length >= 40);

@@ -1,8 +1,8 @@
 /** MQTT 5 §3.1.2.4, §4.1, §4.4 and §4.5: what a session keeps while its client is away, and what it is given back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { packet } from '../../harness/mqtt-bytes.ts';
-import type { MqttVersion } from '../../harness/mqtt-bytes.ts';
+import { packet, packetTypes, subscribePacket } from '../../harness/mqtt-bytes.ts';
+import type { MqttVersion, WillBytes } from '../../harness/mqtt-bytes.ts';
 import { encodeProperties } from '../../harness/mqtt-properties.ts';
 import type { Property } from '../../harness/mqtt-properties.ts';
 import { ack, again, bothVersions, wireGateway, wireTypes } from '../../harness/mqtt-wire.ts';
@@ -88,6 +88,34 @@ for (const [name, version] of bothVersions) {
     assert.equal(later.present, version === 5);
     await later.client.nothing();
     await later.client.drop();
+  });
+
+  test(`${name}: what comes behind a SUBSCRIBE counts, also when the client closes at once`, async () => {
+    const topic = `t/behind/${version}`;
+    using watching = await come(alice, { version });
+    await watching.subscribe([{ filter: topic, options: 1 }]);
+    for (let n = 0; n < 10; n += 1) {
+      const clientId = `behind-${version}-${n}`;
+      const will: WillBytes = { topic, payload: 'never', qos: 1 };
+      const options = { ...kept(version, clientId), will };
+      const { client } = await arrive(options);
+      // The other worker has to hear of the filter before its SUBACK.
+      client.send(
+        subscribePacket(version, 1, [{ filter: `t/own/${clientId}`, options: 1 }]),
+        client.publishBytes({ topic, payload: `${n}`, qos: 0 }),
+        packet(
+          packetTypes.disconnect,
+          0,
+          version === 5 ? [Buffer.of(0), encodeProperties(expiry(0))] : [],
+        ),
+      );
+      await client.drop();
+      assert.equal((await watching.message()).payload, `${n}`);
+      const again = await arrive(kept(version, clientId));
+      assert.equal(again.present, version === 4, 'DISCONNECT has ended it');
+      await again.client.drop();
+    }
+    await watching.nothing();
   });
 
   test(`${name}: what was not acknowledged is sent again with its identifier and DUP, in its order, before anything new [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.6.0-1] [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-5]`, async () => {

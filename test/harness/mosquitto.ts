@@ -19,6 +19,8 @@ export interface PubResult {
 }
 
 const limitMs = 60_000;
+/** For a subscriber to say DISCONNECT and end. */
+const politeMs = 10_000;
 
 /** Publishes one message and waits for its acknowledgement. */
 export function mosquittoPub(
@@ -133,7 +135,9 @@ export class MosquittoSub implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill('SIGTERM');
-    await within(this.#closed, limitMs, 'the end of mosquitto_sub');
+    // Its handler takes a lock that it may hold already, when it writes a line, and then waits for ever.
+    const polite = within(this.#closed, politeMs, 'the end of mosquitto_sub');
+    await polite.catch(() => this.kill());
   }
 
   async #until<T>(look: () => T | undefined, what: string): Promise<T> {

@@ -111,9 +111,9 @@ for (const [name, version] of bothVersions) {
       );
       await client.drop();
       assert.equal((await watching.message()).payload, `${n}`);
-      const again = await arrive(kept(version, clientId));
-      assert.equal(again.present, version === 4, 'DISCONNECT has ended it');
-      await again.client.drop();
+      const after = await arrive(kept(version, clientId));
+      assert.equal(after.present, version === 4, 'DISCONNECT has ended it');
+      await after.client.drop();
     }
     await watching.nothing();
   });

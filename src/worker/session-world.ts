@@ -156,8 +156,12 @@ export class Worker {
     });
   }
 
-  /** A client that has sent CONNECT as this identity; its CONNACK is the first of its packets. */
-  async connect(name: string, options: Partial<Connect> = {}): Promise<Client> {
+  /**
+   * A client that has sent CONNECT as this identity; its CONNACK is the first of its packets.
+   *
+   * @param finishes it sends nothing more after that.
+   */
+  async connect(name: string, options: Partial<Connect> = {}, finishes = false): Promise<Client> {
     const client = new Client(this, name, options.version ?? 5);
     client.send({
       type: 'connect',
@@ -171,6 +175,7 @@ export class Worker {
       properties: noProperties,
       ...options,
     });
+    if (finishes) client.finish();
     await settled();
     return client;
   }

@@ -277,3 +277,26 @@ test('MQTT 5: an acknowledgement never outgrows what the client takes by a reaso
   client.send(Buffer.of(0, 0));
   await client.refused(0x81);
 });
+
+// The last: what it retains others would be given.
+for (const [name, version] of bothVersions) {
+  test(`${name}: what is accepted is acknowledged, also to a client that has closed its side`, async () => {
+    using client = await come(alice, { version });
+    const ids = [1, 2, 3, 4, 5];
+    client.send(
+      ...ids.map((packetId) =>
+        client.publishBytes({
+          topic: `t/half/${packetId}`,
+          payload: 'x',
+          qos: 1,
+          packetId,
+          retain: true,
+        }),
+      ),
+    );
+    client.socket.end();
+    for (const packetId of ids)
+      assert.equal((await client.acknowledged(puback)).packetId, packetId);
+    assert.equal(await client.end(), '');
+  });
+}

@@ -28,6 +28,8 @@ import { asConnackCode, codeOfViolation, ReturnCode, wireReasons } from './wire.
 
 /** A peer that does not close after our DISCONNECT is cut off; standing changes allow one second in all. */
 const closeLimitMs = 500;
+/** For what a peer has sent before it closed to be handled. */
+const lastWordsMs = 10_000;
 const peerClosed = 'the peer closed the connection';
 /** Lines of log that one connection may cause per second. */
 const linesPerSecond = 1;
@@ -55,8 +57,8 @@ export class MqttConnection implements MqttPeer<Session> {
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
   #leaving = false;
-  /** The peer sends no more. */
-  #heardAll = false;
+  /** Since when the peer sends no more; monotonic. */
+  #heardAllAt: number | undefined;
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
   #controlPackets = 0;
@@ -180,6 +182,10 @@ export class MqttConnection implements MqttPeer<Session> {
       this.#close('no CONNECT in time');
       return;
     }
+    if (this.#heardAllAt !== undefined && now - this.#heardAllAt > lastWordsMs) {
+      this.#close(peerClosed);
+      return;
+    }
     if (this.#stalled(now)) {
       this.endFor('quota', 'what is sent is not read');
       return;
@@ -233,7 +239,7 @@ export class MqttConnection implements MqttPeer<Session> {
     let heard = false;
     while (!this.#busy && !this.#leaving && this.#phase !== 'closed') {
       if (this.outbox.full) {
-        this.#await(this.outbox.room());
+        this.#await(this.outbox.taken());
         return;
       }
       const packet = this.#next();
@@ -257,7 +263,7 @@ export class MqttConnection implements MqttPeer<Session> {
           if (this.#phase === 'closed' || this.#leaving) return;
           this.transport.resume();
           this.#drain();
-          if (this.#heardAll) this.#peerEnded();
+          if (this.#heardAllAt !== undefined) this.#finish();
         }),
       );
   }
@@ -386,8 +392,17 @@ export class MqttConnection implements MqttPeer<Session> {
    * end it can rely on it that what comes for its session waits for its next connection.
    */
   #peerEnded(): void {
-    this.#heardAll = true;
-    if (!this.#busy && !this.#leaving) this.#close(peerClosed);
+    this.#heardAllAt ??= this.ports.clock.monotonic();
+    // A CONNECT that nobody waits for takes no session from anybody.
+    if (this.#phase === 'connecting' && this.#decoder.bufferedBytes === 0) this.#close(peerClosed);
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#busy || this.#leaving || this.#phase === 'closed') return;
+    const session = this.#session;
+    if (session?.nothingWaits === false) this.#await(session.acceptances.none());
+    else this.#close(peerClosed);
   }
 
   #ended(detail: string): void {

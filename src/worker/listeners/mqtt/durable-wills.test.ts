@@ -108,3 +108,28 @@ for (const [says, heard, ...last] of [
     assert.deepEqual(await reader.heard(), []);
   });
 }
+
+test('what a client that has closed left behind is not waited for without end', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const { world, device, reader, worker } = await withWill(t, clean);
+  worker.heldInterest = new Promise(() => {});
+  device.send(subscribeTo('devices/d1/commands/#', 1), disconnect(0));
+  device.finish();
+  world.clock.time += 9_000;
+  t.mock.timers.tick(1_000);
+  assert.deepEqual([await reader.heard(), device.transport.ended], [[], false]);
+  world.clock.time += 2_000;
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(await reader.heard(), ['publish 1 gone']);
+  assert.equal(device.transport.ended, true);
+});
+
+test('a client that has closed before its CONNECT is answered takes no session and leaves no will', async (t) => {
+  const { device, reader, worker, other } = await withWill(t, kept);
+  const late = other.connect('d1', { ...kept, will: { ...will, properties: noProperties } }, true);
+  assert.deepEqual(await (await late).heard(), []);
+  assert.deepEqual(await reader.heard(), []);
+  device.send(publishOf(topic, 'still here', 0));
+  assert.deepEqual(await reader.heard(), ['publish still here']);
+  assert.equal(worker.world.epoch, 2);
+});

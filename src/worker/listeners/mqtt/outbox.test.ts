@@ -93,6 +93,24 @@ test('QoS 0 is dropped while more waits than may', async () => {
   assert.equal(outbox.sendUnacknowledged(publish(0)), 'sent');
 });
 
+test('reading goes on when the peer has taken what was sent, whatever waits for its acknowledgements', async () => {
+  const { transport, outbox } = setUp();
+  outbox.setReceiveMaximum(1);
+  transport.takes = false;
+  for (let n = 0; n < 4; n += 1) outbox.sendAcknowledged(publish(1), 1, undefined);
+  outbox.send(Buffer.alloc(2_000));
+  await tickOver();
+  assert.ok(outbox.full);
+  let state = 'waits';
+  void outbox.taken().then(() => (state = 'reads'));
+  await tickOver();
+  assert.equal(state, 'waits');
+  transport.drain();
+  await tickOver();
+  assert.equal(state, 'reads');
+  assert.equal(outbox.roomy, false, 'its PUBACKs are what makes room');
+});
+
 test('QoS 1: as many in flight as the client takes, the next when one is acknowledged', async () => {
   const { transport, outbox } = setUp();
   outbox.setReceiveMaximum(2);

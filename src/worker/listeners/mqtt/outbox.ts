@@ -47,6 +47,8 @@ export class Outbox {
   #unreadLeft = false;
   #closed = false;
   #waiting: (() => void)[] = [];
+  /** Those that read on when the peer has taken what was sent. */
+  #reading: (() => void)[] = [];
 
   constructor(
     connection: SecureConnection,
@@ -179,6 +181,7 @@ export class Outbox {
     }
     if (sent > 0) this.#queue = this.#queue.slice(sent);
     if (this.roomy) this.#wake();
+    if (this.#isTaken()) this.#readOn();
     // A reader of a queue that reads for each message again what is in flight would read most of it in vain.
     const { room, receiveMaximum } = this.exchanges;
     if (room * 2 >= receiveMaximum && this.canTake) this.onRoom?.();
@@ -206,8 +209,21 @@ export class Outbox {
     return (
       this.#queue.length * 2 <= this.#limits.outboundMessages &&
       this.#queueBytes * 2 <= this.#limits.outboundBytes &&
-      this.buffered * 2 <= this.#limits.outboundBytes
+      this.#isTaken()
     );
+  }
+
+  #isTaken(): boolean {
+    return this.buffered * 2 <= this.#limits.outboundBytes;
+  }
+
+  /**
+   * Resolves when the peer has taken most of what was sent; also when the connection is gone. What waits for
+   * acknowledgements is not waited for: they have to be read.
+   */
+  async taken(): Promise<void> {
+    if (this.#closed || this.#isTaken()) return;
+    await new Promise<void>((resolve) => this.#reading.push(resolve));
   }
 
   /** Resolves when there is room again; also when the connection is gone. */
@@ -236,10 +252,17 @@ export class Outbox {
     this.#closed = true;
     this.onRoom = undefined;
     this.#wake();
+    this.#readOn();
   }
 
   #hasRoom(): boolean {
     return this.exchanges.room > 0 && this.buffered <= this.#limits.outboundBytes;
+  }
+
+  #readOn(): void {
+    const reading = this.#reading;
+    this.#reading = [];
+    for (const resolve of reading) resolve();
   }
 
   #completed(done: Done): void {

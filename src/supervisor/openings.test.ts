@@ -6,6 +6,7 @@ import { tickMs } from './silence-limits.ts';
 /** What was said, `a hold 1` and the like, since it was asked for last. */
 function world() {
   let said: string[] = [];
+  const woken: string[] = [];
   const openings = new Openings<string>({
     tell: (worker, message) => {
       const number = message.type === 'hold' ? ` ${message.opening}` : '';
@@ -13,9 +14,13 @@ function world() {
     },
     welcome: (worker) => said.push(`${worker} welcome`),
     late: (worker, why) => said.push(`${worker}: ${why}`),
+    wake: (workers) => {
+      if (workers.length > 0) woken.push(workers.join(' '));
+    },
   });
   return {
     openings,
+    woken,
     up: (worker: string) => openings.heard(worker, { type: 'up' }),
     held: (worker: string, opening: number) => openings.heard(worker, { type: 'held', opening }),
     joined: (worker: string) => openings.heard(worker, { type: 'joined' }),
@@ -155,4 +160,13 @@ test('a worker that says twice that it is up is welcomed once, and what it says 
   up('b');
   joined('a');
   assert.deepEqual(said(), ['b welcome']);
+});
+
+test('who has the store open looks at its lock again when another such worker has ended', () => {
+  const { openings, up, woken } = opened('a', 'b', 'c');
+  up('d');
+  openings.ended('d');
+  assert.deepEqual(woken, [], 'it had not opened the store');
+  openings.ended('b');
+  assert.deepEqual(woken, ['a c']);
 });

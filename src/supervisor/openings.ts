@@ -30,6 +30,8 @@ export interface OpeningsParts<W> {
   readonly welcome: (worker: W) => void;
   /** Others wait for it in vain: it MUST be ended. */
   readonly late: (worker: W, why: string) => void;
+  /** Another user is gone: these may wait for a lock that is free (lock-waiters.ts). */
+  readonly wake: (workers: readonly W[]) => void;
 }
 
 interface Opening<W> {
@@ -67,7 +69,7 @@ export class Openings<W> {
 
   /** Its process is gone. */
   ended(worker: W): void {
-    this.#users.delete(worker);
+    if (this.#users.delete(worker)) this.#parts.wake([...this.#users]);
     this.#askedSince.delete(worker);
     const at = this.#queue.indexOf(worker);
     if (at >= 0) this.#queue.splice(at, 1);

@@ -24,6 +24,7 @@ import { describe, WorkerGroup } from './group.ts';
 import type { WorkerProcess } from './group.ts';
 import { rememberChildren } from './leftovers.ts';
 import { FrameBudget } from './frame-budget.ts';
+import { wakeLockWaiters } from './lock-waiters.ts';
 import { Openings } from './openings.ts';
 import { operatorFiles } from './operator-files.ts';
 import { RestartPolicy } from './restart-policy.ts';
@@ -103,6 +104,7 @@ export class Supervisor {
       tell: (worker, message) => this.#toWorker(worker, message),
       welcome: (worker) => worker.welcome(),
       late: (worker, why) => this.#kill(worker, why),
+      wake: (workers) => wakeLockWaiters(workers.map(({ child }) => child.pid)),
     });
     this.#exited = new Promise((resolve) => {
       this.#exit = resolve;
@@ -579,13 +581,11 @@ export class Supervisor {
     this.#stopping = true;
     for (const timer of this.#timers) clearTimeout(timer);
     removeRunFile(this.#options.data.runFile);
-    const children = this.#workers.all().map((worker) => worker.child);
-    if (this.#control !== undefined) children.push(this.#control);
+    const children = [...this.#workers.all().map(({ child }) => child), this.#control ?? []].flat();
     for (const child of children) child.kill();
     // The lock on the data is kept until nobody works on it any more.
-    void Promise.all(children.map((child) => this.#ended(child, drainGraceMs))).then(() =>
-      this.#exit(code),
-    );
+    const ended = children.map((child) => this.#ended(child, drainGraceMs));
+    void Promise.all(ended).then(() => this.#exit(code));
   }
 
   /** Whatever goes wrong with what one worker sent costs that worker and nothing else. */

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { wakeLockWaiters } from '../../src/supervisor/lock-waiters.ts';
 import type { LmdbEnvironment } from '../../src/worker/store/lmdb-environment.ts';
 
 export type OpeningWord = 'up' | 'open' | 'opened' | 'hold' | 'held' | 'go-on';
@@ -23,11 +24,20 @@ export class Openings {
     return this.#last;
   }
 
+  #running(): number[] {
+    const running = this.#users.filter(
+      ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
+    );
+    return running.flatMap(({ pid }) => pid ?? []);
+  }
+
   async #open(child: ChildProcess): Promise<void> {
     await Promise.all(this.#users.map((user) => asked(user, 'hold', 'held')));
     await asked(child, 'open', 'opened');
     for (const user of this.#users) tell(user, 'go-on');
     this.#users.push(child);
+    // As the supervisor does.
+    child.once('exit', () => wakeLockWaiters(this.#running()));
   }
 }
 

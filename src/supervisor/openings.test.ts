@@ -7,6 +7,7 @@ import { tickMs } from './silence-limits.ts';
 function world() {
   let said: string[] = [];
   const woken: string[] = [];
+  const sleepers = new Set<string>();
   const openings = new Openings<string>({
     tell: (worker, message) => {
       const number = message.type === 'hold' ? ` ${message.opening}` : '';
@@ -16,11 +17,13 @@ function world() {
     late: (worker, why) => said.push(`${worker}: ${why}`),
     wake: (workers) => {
       if (workers.length > 0) woken.push(workers.join(' '));
+      return workers.filter((worker) => sleepers.has(worker));
     },
   });
   return {
     openings,
     woken,
+    sleepers,
     up: (worker: string) => openings.heard(worker, { type: 'up' }),
     held: (worker: string, opening: number) => openings.heard(worker, { type: 'held', opening }),
     joined: (worker: string) => openings.heard(worker, { type: 'joined' }),
@@ -163,10 +166,18 @@ test('a worker that says twice that it is up is welcomed once, and what it says 
 });
 
 test('who has the store open looks at its lock again when another such worker has ended', () => {
-  const { openings, up, woken } = opened('a', 'b', 'c');
+  const { openings, up, woken, sleepers } = opened('a', 'b', 'c', 'e');
   up('d');
   openings.ended('d');
   assert.deepEqual(woken, [], 'it had not opened the store');
+  sleepers.add('c').add('e');
+  const second = (): void => {
+    for (let ms = 0; ms < 1_000; ms += tickMs) openings.tick();
+  };
   openings.ended('b');
-  assert.deepEqual(woken, ['a c']);
+  second();
+  openings.ended('c');
+  sleepers.clear();
+  for (let n = 0; n < 3; n += 1) second();
+  assert.deepEqual(woken, ['a c e', 'c e', 'a e', 'e']);
 });

@@ -20,6 +20,8 @@ const restTicks = 1_000 / tickMs;
 const openTicks = 10_000 / tickMs;
 /** Without an answer to any attempt. A worker that is stopped is killed long before, and a disk may stall for a while. */
 const neverTicks = 45_000 / tickMs;
+/** Between attempts to wake somebody, which keep the supervisor from everything else for a moment. */
+const wakeTicks = 1_000 / tickMs;
 
 export interface OpeningsParts<W> {
   readonly tell: (
@@ -30,8 +32,12 @@ export interface OpeningsParts<W> {
   readonly welcome: (worker: W) => void;
   /** Others wait for it in vain: it MUST be ended. */
   readonly late: (worker: W, why: string) => void;
-  /** Another user is gone: these may wait for a lock that is free (lock-waiters.ts). */
-  readonly wake: (workers: readonly W[]) => void;
+  /**
+   * Another user is gone: these may wait for a lock that is free (lock-waiters.ts).
+   *
+   * @returns those for which it has to be tried again.
+   */
+  readonly wake: (workers: readonly W[]) => readonly W[];
 }
 
 interface Opening<W> {
@@ -52,6 +58,8 @@ export class Openings<W> {
   readonly #askedSince = new Map<W, number>();
   #opening: Opening<W> | undefined;
   #count = 0;
+  /** Users that may wait for a lock that is free. */
+  #asleep: readonly W[] = [];
   /** Attempts in a row at which somebody did not hold in time. */
   #failures = 0;
   #ticks = 0;
@@ -69,7 +77,7 @@ export class Openings<W> {
 
   /** Its process is gone. */
   ended(worker: W): void {
-    if (this.#users.delete(worker)) this.#parts.wake([...this.#users]);
+    if (this.#users.delete(worker)) this.#asleep = this.#parts.wake([...this.#users]);
     this.#askedSince.delete(worker);
     const at = this.#queue.indexOf(worker);
     if (at >= 0) this.#queue.splice(at, 1);
@@ -80,6 +88,9 @@ export class Openings<W> {
   /** To be called every `tickMs`. */
   tick(): void {
     this.#ticks += 1;
+    if (this.#asleep.length > 0 && this.#ticks % wakeTicks === 0) {
+      this.#asleep = this.#parts.wake(this.#asleep.filter((worker) => this.#users.has(worker)));
+    }
     const opening = this.#opening;
     if (opening === undefined) {
       this.#next();

@@ -25,6 +25,8 @@ export interface ProcessLoad {
   readonly busy: boolean;
   /** Nothing of it runs until somebody continues it. */
   readonly stopped: boolean;
+  /** It has ended, and nobody has asked how. */
+  readonly ended: boolean;
   /** Processor time of all its threads since it began, milliseconds. */
   readonly cpuMs: number;
 }
@@ -38,6 +40,7 @@ export function processLoad(pid: number): ProcessLoad | undefined {
   return {
     busy: state === 'R' || state === 'D',
     stopped: state === 'T' || state === 't',
+    ended: state === 'Z' || state === 'X',
     cpuMs: cpuTicks * msPerClockTick,
   };
 }

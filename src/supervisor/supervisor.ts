@@ -104,7 +104,7 @@ export class Supervisor {
       tell: (worker, message) => this.#toWorker(worker, message),
       welcome: (worker) => worker.welcome(),
       late: (worker, why) => this.#kill(worker, why),
-      wake: (workers) => wakeLockWaiters(workers.map(({ child }) => child.pid)),
+      wake: wakeLockWaiters,
     });
     this.#exited = new Promise((resolve) => {
       this.#exit = resolve;

@@ -24,21 +24,27 @@ export class Openings {
     return this.#last;
   }
 
-  #running(): number[] {
-    const running = this.#users.filter(
-      ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
-    );
-    return running.flatMap(({ pid }) => pid ?? []);
-  }
-
   async #open(child: ChildProcess): Promise<void> {
     await Promise.all(this.#users.map((user) => asked(user, 'hold', 'held')));
     await asked(child, 'open', 'opened');
     for (const user of this.#users) tell(user, 'go-on');
     this.#users.push(child);
     // As the supervisor does.
-    child.once('exit', () => wakeLockWaiters(this.#running()));
+    child.once('exit', () => wake(this.#users));
   }
+}
+
+function wake(users: readonly ChildProcess[]): void {
+  const running = users.filter(
+    ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
+  );
+  const late = wakeLockWaiters(running.map((child) => ({ child })));
+  if (late.length > 0)
+    setTimeout(
+      wake,
+      500,
+      late.map(({ child }) => child),
+    ).unref();
 }
 
 /** The side of the child: resolves when it may open the store. */

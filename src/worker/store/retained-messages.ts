@@ -74,16 +74,8 @@ export class RetainedMessages implements RetainedStore {
     this.#logger = options.logger;
   }
 
-  async put(message: Message): Promise<void> {
-    if (message.payload.length === 0) {
-      await this.#attempt(() => this.#remove(message.topic, undefined));
-      return;
-    }
-    await this.#inTurn(message);
-  }
-
   /** One at a time of each publisher: every one of them changes its account, and all but the first would come too late. */
-  async #inTurn(message: Message): Promise<void> {
+  async put(message: Message): Promise<void> {
     const { publisher } = message;
     const before = this.#last.get(publisher);
     const done = before === undefined ? this.#put(message) : before.then(() => this.#put(message));
@@ -97,6 +89,10 @@ export class RetainedMessages implements RetainedStore {
   }
 
   async #put(message: Message): Promise<void> {
+    if (message.payload.length === 0) {
+      await this.#attempt(() => this.#remove(message.topic, undefined));
+      return;
+    }
     const owned: RetainedMessage = { ...message, retain: true, publisherSession: '' };
     try {
       await this.#attempt(() => this.#set(owned));

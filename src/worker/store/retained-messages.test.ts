@@ -216,6 +216,19 @@ test('what an identity sends in one go is kept in its order, and what is over it
   assert.equal(commits.mock.callCount(), 120, 'each of them changes the account of the identity');
 });
 
+test('what an identity deletes in one go is deleted, and its account adds up', async (t) => {
+  const { retained, store } = setUp({
+    retainedPerIdentity: 200,
+    retainedBytesPerIdentity: 100_000,
+  });
+  const topics = Array.from({ length: 130 }, (_, n) => `a/${n}`);
+  for (const topic of topics) await retained.put(message('d1', topic, 'x'));
+  const commits = t.mock.method(store, 'commit');
+  await Promise.all(topics.map((topic) => retained.put(message('d1', topic, ''))));
+  assert.equal(commits.mock.callCount(), topics.length);
+  for await (const { key } of store.scan('')) assert.fail(`${key} stayed behind`);
+});
+
 test('any sequence keeps what a plain map keeps, and the accounts add up', async () => {
   const step = fc.record({
     owner: fc.constantFrom('d1', 'd2'),

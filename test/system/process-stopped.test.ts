@@ -53,6 +53,7 @@ test('a worker does not open the store while another one is stopped that may be 
   const store = '/store/data.mdb';
   assert.ok(hasOpen(stopped, store));
   process.kill(stopped, 'SIGSTOP');
+  await until('it has stopped', 20_000, () => isStopped(stopped));
   process.kill(killed, 'SIGKILL');
   let early: readonly number[] = [];
   await until('the end of the stopped worker', 60_000, () => {

@@ -28,7 +28,7 @@ import { asConnackCode, codeOfViolation, ReturnCode, wireReasons } from './wire.
 
 /** A peer that does not close after our DISCONNECT is cut off; standing changes allow one second in all. */
 const closeLimitMs = 500;
-/** For what a peer has sent before it closed to be handled. */
+/** For each packet that a peer has sent before it closed to be answered, besides how long one may be held back. */
 const lastWordsMs = 10_000;
 const peerClosed = 'the peer closed the connection';
 /** Lines of log that one connection may cause per second. */
@@ -144,11 +144,11 @@ export class MqttConnection implements MqttPeer<Session> {
 
   /** The gateway goes: nothing more is read, and what was accepted is answered before the end, as far as time allows. */
   async shutDown(limitMs: number): Promise<void> {
-    const session = this.#session;
-    if (session?.nothingWaits === false) {
+    const answered = this.#session?.answered();
+    if (answered !== undefined) {
       this.#leaving = true;
       if (!this.isClosed()) this.transport.pause();
-      await settledWithin(session.acceptances.none(), limitMs);
+      await settledWithin(answered, limitMs);
     }
     this.run(() =>
       this.disconnect(ReasonCode.serverShuttingDown, 'the server is shutting down', limitMs),
@@ -182,10 +182,11 @@ export class MqttConnection implements MqttPeer<Session> {
       this.#close('no CONNECT in time');
       return;
     }
-    if (this.#heardAllAt !== undefined && now - this.#heardAllAt > lastWordsMs) {
+    if (this.#lingers(now)) {
       this.#close(peerClosed);
       return;
     }
+    this.outbox.tick();
     if (this.#stalled(now)) {
       this.endFor('quota', 'what is sent is not read');
       return;
@@ -209,6 +210,13 @@ export class MqttConnection implements MqttPeer<Session> {
       session.dropWill();
       this.endFor('unauthenticated', `the key of its ${session.by} is over`);
     }
+  }
+
+  /** The peer sends no more, and nothing of what it has sent is done with any more. */
+  #lingers(now: number): boolean {
+    if (this.#heardAllAt === undefined) return false;
+    const since = Math.max(this.#heardAllAt, this.#heardAt);
+    return now - since > this.ports.limits().ratePauseMs + lastWordsMs;
   }
 
   #stalled(now: number): boolean {
@@ -400,9 +408,9 @@ export class MqttConnection implements MqttPeer<Session> {
 
   #finish(): void {
     if (this.#busy || this.#leaving || this.#phase === 'closed') return;
-    const session = this.#session;
-    if (session?.nothingWaits === false) this.#await(session.acceptances.none());
-    else this.#close(peerClosed);
+    const answered = this.#session?.answered();
+    if (answered === undefined) this.#close(peerClosed);
+    else this.#await(answered);
   }
 
   #ended(detail: string): void {

@@ -244,6 +244,26 @@ test('QoS 2: stored before PUBLISH, and before PUBREL; out of the queue with PUB
   assert.deepEqual(queued(world), []);
 });
 
+for (const [step, qos, expected] of [
+  ['PUBREC', 2, 'pubrel 1'],
+  ['PUBREL', 0, 'pubcomp 7'],
+] as const) {
+  test(`QoS 2: ${step} of a client that has closed its side is answered when it is stored`, async (t) => {
+    const { reader, publish, worker } = await setUp(t, 2);
+    if (qos === 2) await publish('a');
+    else reader.send(publishOf('devices/d1/commands/x', '', 2, 7));
+    await reader.heard();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    worker.held = promise;
+    reader.send(qos === 2 ? responseOf('pubrec', 1) : responseOf('pubrel', 7));
+    reader.finish();
+    assert.deepEqual([await reader.heard(), reader.transport.ended], [[], false]);
+    resolve();
+    assert.deepEqual(await reader.heard(), [expected]);
+    assert.equal(reader.transport.ended, true);
+  });
+}
+
 test('QoS 2: after a reconnect PUBREL for what was received, PUBLISH for what was not', async (t) => {
   const { reader, publish, other, world } = await setUp(t, 2);
   await publish('a', 'b', 'c');

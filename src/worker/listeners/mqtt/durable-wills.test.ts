@@ -34,7 +34,12 @@ async function withWill(t: TestContext, options: Partial<Connect>) {
   assert.deepEqual(await device.heard(), ['connack']);
   const stored = () =>
     [...world.shared.values()].map((life) => life.will?.message.payload.toString());
-  return { world, worker, other, reader, device, stored };
+  /** With `setInterval` mocked. */
+  const passes = (ms: number): void => {
+    world.clock.time += ms;
+    t.mock.timers.tick(1_000);
+  };
+  return { world, worker, other, reader, device, stored, passes };
 }
 
 test('a will with a delay waits in the store, and a client that comes back takes it away', async (t) => {
@@ -111,16 +116,33 @@ for (const [says, heard, ...last] of [
 
 test('what a client that has closed left behind is not waited for without end', async (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
-  const { world, device, reader, worker } = await withWill(t, clean);
+  const { device, reader, worker, passes } = await withWill(t, clean);
   worker.heldInterest = new Promise(() => {});
   device.send(subscribeTo('devices/d1/commands/#', 1), disconnect(0));
   device.finish();
-  world.clock.time += 9_000;
-  t.mock.timers.tick(1_000);
+  passes(19_000);
   assert.deepEqual([await reader.heard(), device.transport.ended], [[], false]);
-  world.clock.time += 2_000;
-  t.mock.timers.tick(1_000);
+  passes(2_000);
   assert.deepEqual(await reader.heard(), ['publish 1 gone']);
+  assert.equal(device.transport.ended, true);
+});
+
+test('what a client that has closed left behind is waited for as long as there is progress', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const { device, reader, worker, passes } = await withWill(t, clean);
+  const waits = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  worker.heldInterest = waits[0]!.promise;
+  const subscribe = subscribeTo('devices/d1/commands/#', 1);
+  device.send(subscribe, subscribe, subscribe, publishOf(topic, 'last words', 0), disconnect(0));
+  device.finish();
+  for (const [n, { resolve }] of waits.entries()) {
+    passes(15_000);
+    assert.deepEqual([await reader.heard(), device.transport.ended], [[], false]);
+    worker.heldInterest = waits[n + 1]?.promise;
+    resolve();
+    assert.deepEqual(await device.heard(), ['suback']);
+  }
+  assert.deepEqual(await reader.heard(), ['publish last words']);
   assert.equal(device.transport.ended, true);
 });
 

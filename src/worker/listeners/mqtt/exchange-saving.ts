@@ -11,15 +11,22 @@ export class ExchangeSaving {
   #saving: Promise<void> | undefined;
   #released: number[] | undefined;
   #forgetting: Promise<void> | undefined;
+  readonly #underWay = new Set<Promise<void>>();
 
   constructor(owned: OwnedSession, exchanges: OutgoingExchanges) {
     this.#owned = owned;
     this.#exchanges = exchanges;
   }
 
+  /** Resolves when what is being stored now is stored, or has failed; undefined when nothing is. */
+  get underWay(): Promise<void> | undefined {
+    if (this.#underWay.size === 0) return undefined;
+    return Promise.allSettled(this.#underWay).then(() => {});
+  }
+
   /** Resolves when the packet identifiers of QoS 2 messages, and their phases as they are now, are stored. */
   saved(): Promise<void> {
-    this.#saving ??= this.#save();
+    this.#saving ??= this.#tracked(this.#save());
     return this.#saving;
   }
 
@@ -27,8 +34,15 @@ export class ExchangeSaving {
   forgotten(packetId: number): Promise<void> {
     this.#released ??= [];
     this.#released.push(packetId);
-    this.#forgetting ??= this.#forget();
+    this.#forgetting ??= this.#tracked(this.#forget());
     return this.#forgetting;
+  }
+
+  #tracked(step: Promise<void>): Promise<void> {
+    this.#underWay.add(step);
+    const over = (): void => void this.#underWay.delete(step);
+    step.then(over, over);
+    return step;
   }
 
   async #save(): Promise<void> {

@@ -111,6 +111,22 @@ test('reading goes on when the peer has taken what was sent, whatever waits for 
   assert.equal(outbox.roomy, false, 'its PUBACKs are what makes room');
 });
 
+test('reading goes on when what was sent was taken below the mark at which a stream says so', async () => {
+  const { transport, outbox } = setUp();
+  transport.takes = false;
+  outbox.send(Buffer.alloc(2_000));
+  await tickOver();
+  let state = 'waits';
+  void outbox.taken().then(() => (state = 'reads'));
+  outbox.tick();
+  await tickOver();
+  assert.equal(state, 'waits');
+  transport.pendingBytes = 0;
+  outbox.tick();
+  await tickOver();
+  assert.equal(state, 'reads');
+});
+
 test('QoS 1: as many in flight as the client takes, the next when one is acknowledged', async () => {
   const { transport, outbox } = setUp();
   outbox.setReceiveMaximum(2);

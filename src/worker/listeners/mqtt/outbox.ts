@@ -226,6 +226,14 @@ export class Outbox {
     await new Promise<void>((resolve) => this.#reading.push(resolve));
   }
 
+  /**
+   * To be called about once a second: what a stream has buffered below its own mark it sends without a word, and that
+   * mark may be above these limits.
+   */
+  tick(): void {
+    if (this.#reading.length > 0 || this.#waiting.length > 0) this.pump();
+  }
+
   /** Resolves when there is room again; also when the connection is gone. */
   async room(): Promise<void> {
     if (this.#closed || this.roomy) return;

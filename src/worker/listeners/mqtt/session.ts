@@ -130,6 +130,14 @@ export class Session implements Subscriber {
     return this.#acceptances?.idle ?? true;
   }
 
+  /**
+   * Resolves when what waits for the store now has been answered, whether it is a message or a step of an exchange; it
+   * MAY have to be asked again then. Undefined when nothing waits.
+   */
+  answered(): Promise<void> | undefined {
+    return this.nothingWaits ? this.#durable?.saving.underWay : this.acceptances.none();
+  }
+
   get acceptances(): Acceptances {
     this.#acceptances ??= new Acceptances(this.#limits, answering(this.#connection, this));
     return this.#acceptances;

@@ -26,13 +26,22 @@ interface Owner {
  * @returns those that did not stop in time: they may still sleep, and it is to be tried again.
  */
 export function wakeLockWaiters<O extends Owner>(owners: readonly O[]): readonly O[] {
-  const signalled = owners.filter((owner) => runs(owner) && signal(owner, 'SIGSTOP'));
-  for (let waitedMs = 0; waitedMs < limitMs && signalled.some(runs); waitedMs += lookEveryMs) {
+  let late = owners.filter((owner) => runs(owner) && signal(owner, 'SIGSTOP'));
+  const until = performance.now() + limitMs;
+  for (;;) {
+    late = late.filter((owner) => !continued(owner));
+    if (late.length === 0 || performance.now() > until) break;
     Atomics.wait(never, 0, 0, lookEveryMs);
   }
-  const late = signalled.filter(runs);
-  for (const owner of signalled) signal(owner, 'SIGCONT');
+  for (const owner of late) signal(owner, 'SIGCONT');
   return late;
+}
+
+/** @returns false when it has not stopped yet. */
+function continued(owner: Owner): boolean {
+  if (runs(owner)) return false;
+  signal(owner, 'SIGCONT');
+  return true;
 }
 
 function runs({ child: { pid } }: Owner): boolean {

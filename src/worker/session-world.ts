@@ -91,6 +91,8 @@ export class Worker {
   heldReads: Promise<void> | undefined;
   /** Set to hold back the answer to a SUBSCRIBE. */
   heldInterest: Promise<void> | undefined;
+  /** The first holds back the next message to be retained, and so on. */
+  readonly heldPuts: Promise<void>[] = [];
 
   constructor(world: World) {
     const { clock, shared } = world;
@@ -106,7 +108,7 @@ export class Worker {
     const { mailbox } = this;
     const kept = (): readonly Message[] => this.retained;
     const retained = {
-      put: () => Promise.resolve(),
+      put: () => this.heldPuts.shift() ?? Promise.resolve(),
       async *match() {
         yield* kept();
       },

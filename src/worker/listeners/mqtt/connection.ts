@@ -57,7 +57,7 @@ export class MqttConnection implements MqttPeer<Session> {
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
   #leaving = false;
-  /** Since when the peer sends no more; monotonic. */
+  /** Set when the peer sends no more: when it last did, or was answered; monotonic. */
   #heardAllAt: number | undefined;
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
@@ -102,6 +102,7 @@ export class MqttConnection implements MqttPeer<Session> {
 
   send(packet: Packet): void {
     if (this.#phase === 'closed') return;
+    if (this.#heardAllAt !== undefined) this.#heardAllAt = this.ports.clock.monotonic();
     const bytes = encode(packet, this.version);
     // MQTT-3.1.2-24: what the client cannot take is not sent, and a client that cannot take an answer is no client.
     if (bytes.length > (this.#session?.maximumPacketSize ?? bytes.length)) {
@@ -144,11 +145,10 @@ export class MqttConnection implements MqttPeer<Session> {
 
   /** The gateway goes: nothing more is read, and what was accepted is answered before the end, as far as time allows. */
   async shutDown(limitMs: number): Promise<void> {
-    const answered = this.#session?.answered();
-    if (answered !== undefined) {
+    if (this.#session?.answered() !== undefined) {
       this.#leaving = true;
       if (!this.isClosed()) this.transport.pause();
-      await settledWithin(answered, limitMs);
+      await settledWithin(this.#session.allAnswered(), limitMs);
     }
     this.run(() =>
       this.disconnect(ReasonCode.serverShuttingDown, 'the server is shutting down', limitMs),

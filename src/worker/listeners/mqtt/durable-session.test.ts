@@ -264,6 +264,20 @@ for (const [step, qos, expected] of [
   });
 }
 
+test('QoS 2: a gateway that goes answers first what is being stored', async (t) => {
+  const { reader, worker } = await setUp(t, 0);
+  reader.send(publishOf('devices/d1/commands/x', '', 2, 7));
+  await reader.heard();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  worker.held = promise;
+  reader.send(responseOf('pubrel', 7));
+  const drained = worker.listener.drain(0, 60_000);
+  assert.deepEqual(await reader.heard(), []);
+  resolve();
+  await drained;
+  assert.deepEqual(await reader.heard(), ['pubcomp 7', 'disconnect 0x8b']);
+});
+
 test('QoS 2: after a reconnect PUBREL for what was received, PUBLISH for what was not', async (t) => {
   const { reader, publish, other, world } = await setUp(t, 2);
   await publish('a', 'b', 'c');

@@ -146,6 +146,24 @@ test('what a client that has closed left behind is waited for as long as there i
   assert.equal(device.transport.ended, true);
 });
 
+test('an answer to a client that has closed is progress', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const { device, reader, worker, passes } = await withWill(t, clean);
+  const waits = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  worker.heldPuts.push(...waits.map(({ promise }) => promise));
+  const keep = [1, 2, 3].map((id) => publishOf(topic, `${id}`, 1, id, { retain: true }));
+  device.send(...keep);
+  device.finish();
+  for (const [n, { resolve }] of waits.entries()) {
+    passes(15_000);
+    assert.equal(device.transport.ended, false);
+    resolve();
+    assert.deepEqual(await device.heard(), [`puback ${n + 1}`]);
+  }
+  assert.equal(device.transport.ended, true);
+  assert.deepEqual((await reader.heard()).at(-1), 'publish 4 gone');
+});
+
 test('a client that has closed before its CONNECT is answered takes no session and leaves no will', async (t) => {
   const { device, reader, worker, other } = await withWill(t, kept);
   const late = other.connect('d1', { ...kept, will: { ...will, properties: noProperties } }, true);

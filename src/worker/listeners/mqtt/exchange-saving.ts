@@ -11,7 +11,8 @@ export class ExchangeSaving {
   #saving: Promise<void> | undefined;
   #released: number[] | undefined;
   #forgetting: Promise<void> | undefined;
-  readonly #underWay = new Set<Promise<void>>();
+  /** There once it has been needed. */
+  #underWay: Set<Promise<void>> | undefined;
 
   constructor(owned: OwnedSession, exchanges: OutgoingExchanges) {
     this.#owned = owned;
@@ -20,7 +21,7 @@ export class ExchangeSaving {
 
   /** Resolves when what is being stored now is stored, or has failed; undefined when nothing is. */
   get underWay(): Promise<void> | undefined {
-    if (this.#underWay.size === 0) return undefined;
+    if (this.#underWay === undefined || this.#underWay.size === 0) return undefined;
     return Promise.allSettled(this.#underWay).then(() => {});
   }
 
@@ -39,8 +40,9 @@ export class ExchangeSaving {
   }
 
   #tracked(step: Promise<void>): Promise<void> {
-    this.#underWay.add(step);
-    const over = (): void => void this.#underWay.delete(step);
+    const underWay = (this.#underWay ??= new Set());
+    underWay.add(step);
+    const over = (): void => void underWay.delete(step);
     step.then(over, over);
     return step;
   }

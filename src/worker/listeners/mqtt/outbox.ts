@@ -231,7 +231,8 @@ export class Outbox {
    * mark may be above these limits.
    */
   tick(): void {
-    if (this.#reading.length > 0 || this.#waiting.length > 0) this.pump();
+    const waits = this.#queue.length + this.#reading.length + this.#waiting.length > 0;
+    if (waits || this.#unreadLeft) this.pump();
   }
 
   /** Resolves when there is room again; also when the connection is gone. */

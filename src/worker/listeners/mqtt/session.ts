@@ -138,6 +138,11 @@ export class Session implements Subscriber {
     return this.nothingWaits ? this.#durable?.saving.underWay : this.acceptances.none();
   }
 
+  /** Resolves when nothing waits for the store any more. */
+  async allAnswered(): Promise<void> {
+    for (let next = this.answered(); next !== undefined; next = this.answered()) await next;
+  }
+
   get acceptances(): Acceptances {
     this.#acceptances ??= new Acceptances(this.#limits, answering(this.#connection, this));
     return this.#acceptances;

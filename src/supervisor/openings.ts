@@ -58,7 +58,7 @@ export class Openings<W> {
   readonly #askedSince = new Map<W, number>();
   #opening: Opening<W> | undefined;
   #count = 0;
-  /** Users that may wait for a lock that is free. */
+  /** Users, since the last of them ended, that may wait for a lock that is free. */
   #asleep: readonly W[] = [];
   /** Attempts in a row at which somebody did not hold in time. */
   #failures = 0;
@@ -89,7 +89,7 @@ export class Openings<W> {
   tick(): void {
     this.#ticks += 1;
     if (this.#asleep.length > 0 && this.#ticks % wakeTicks === 0) {
-      this.#asleep = this.#parts.wake(this.#asleep.filter((worker) => this.#users.has(worker)));
+      this.#asleep = this.#parts.wake(this.#asleep);
     }
     const opening = this.#opening;
     if (opening === undefined) {

@@ -156,7 +156,7 @@ export class Supervisor {
     this.#replacing = true;
     try {
       this.#log('info', {}, 'replacing processes');
-      this.#snapshotsDue();
+      this.#toControl({ type: 'want-snapshot' });
       for (const old of this.#workers.serving()) {
         // One that died meanwhile has been replaced already.
         if (this.#workers.at(old.slot) !== old) continue;
@@ -314,7 +314,7 @@ export class Supervisor {
       return;
     }
     if (frame.channel === channels.broadcast) {
-      if (this.#snapshots.keep(frame)) this.#snapshotsDue();
+      if (this.#snapshots.keep(frame)) this.#toControl({ type: 'want-snapshot' });
       for (const worker of this.#workers.all()) worker.child.link.forward(frame, frame.body);
       return;
     }
@@ -544,13 +544,13 @@ export class Supervisor {
     worker.child.kill();
   }
 
-  #snapshotsDue(): void {
-    this.#toControl({ type: 'want-snapshot' });
+  #children(): readonly Child[] {
+    const workers = this.#workers.all().map(({ child }) => child);
+    return this.#control === undefined ? workers : [...workers, this.#control];
   }
 
   #remember(): void {
-    const pids = this.#workers.all().map((worker) => worker.child.pid);
-    if (this.#control !== undefined) pids.push(this.#control.pid);
+    const pids = this.#children().map(({ pid }) => pid);
     this.#attempt('children.json was not written', () =>
       rememberChildren(this.#options.data.path, pids),
     );
@@ -581,7 +581,7 @@ export class Supervisor {
     this.#stopping = true;
     for (const timer of this.#timers) clearTimeout(timer);
     removeRunFile(this.#options.data.runFile);
-    const children = [...this.#workers.all().map(({ child }) => child), this.#control ?? []].flat();
+    const children = this.#children();
     for (const child of children) child.kill();
     // The lock on the data is kept until nobody works on it any more.
     const ended = children.map((child) => this.#ended(child, drainGraceMs));

@@ -35,16 +35,9 @@ export class Openings {
 }
 
 function wake(users: readonly ChildProcess[]): void {
-  const running = users.filter(
-    ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
-  );
-  const late = wakeLockWaiters(running.map((child) => ({ child })));
-  if (late.length > 0)
-    setTimeout(
-      wake,
-      500,
-      late.map(({ child }) => child),
-    ).unref();
+  const running = users.filter((user) => user.exitCode === null && user.signalCode === null);
+  const late = wakeLockWaiters(running.map((child) => ({ child }))).map(({ child }) => child);
+  if (late.length > 0) setTimeout(wake, 500, late).unref();
 }
 
 /** The side of the child: resolves when it may open the store. */

@@ -53,12 +53,13 @@ export class MqttConnection implements MqttPeer<Session> {
   readonly #openedAt: number;
   /** There once it has been needed. */
   #logBudget: LogBudget | undefined;
+  /** When a packet was handled last; of a peer that sends no more also when it was answered. Monotonic. */
   #heardAt: number;
   #phase: 'connecting' | 'live' | 'closed' = 'connecting';
   #busy = false;
   #leaving = false;
-  /** Set when the peer sends no more: when it last did, or was answered; monotonic. */
-  #heardAllAt: number | undefined;
+  /** The peer sends no more. */
+  #heardAll = false;
   #keepAliveMs = 0;
   /** Packets other than PUBLISH since the last tick. */
   #controlPackets = 0;
@@ -102,7 +103,7 @@ export class MqttConnection implements MqttPeer<Session> {
 
   send(packet: Packet): void {
     if (this.#phase === 'closed') return;
-    if (this.#heardAllAt !== undefined) this.#heardAllAt = this.ports.clock.monotonic();
+    if (this.#heardAll) this.#heardAt = this.ports.clock.monotonic();
     const bytes = encode(packet, this.version);
     // MQTT-3.1.2-24: what the client cannot take is not sent, and a client that cannot take an answer is no client.
     if (bytes.length > (this.#session?.maximumPacketSize ?? bytes.length)) {
@@ -145,10 +146,11 @@ export class MqttConnection implements MqttPeer<Session> {
 
   /** The gateway goes: nothing more is read, and what was accepted is answered before the end, as far as time allows. */
   async shutDown(limitMs: number): Promise<void> {
-    if (this.#session?.answered() !== undefined) {
+    const answered = this.#session?.answered();
+    if (answered !== undefined) {
       this.#leaving = true;
       if (!this.isClosed()) this.transport.pause();
-      await settledWithin(this.#session.allAnswered(), limitMs);
+      await settledWithin(answered, limitMs);
     }
     this.run(() =>
       this.disconnect(ReasonCode.serverShuttingDown, 'the server is shutting down', limitMs),
@@ -214,9 +216,7 @@ export class MqttConnection implements MqttPeer<Session> {
 
   /** The peer sends no more, and nothing of what it has sent is done with any more. */
   #lingers(now: number): boolean {
-    if (this.#heardAllAt === undefined) return false;
-    const since = Math.max(this.#heardAllAt, this.#heardAt);
-    return now - since > this.ports.limits().ratePauseMs + lastWordsMs;
+    return this.#heardAll && now - this.#heardAt > this.ports.limits().ratePauseMs + lastWordsMs;
   }
 
   #stalled(now: number): boolean {
@@ -271,7 +271,7 @@ export class MqttConnection implements MqttPeer<Session> {
           if (this.#phase === 'closed' || this.#leaving) return;
           this.transport.resume();
           this.#drain();
-          if (this.#heardAllAt !== undefined) this.#finish();
+          if (this.#heardAll) this.#finish();
         }),
       );
   }
@@ -400,7 +400,9 @@ export class MqttConnection implements MqttPeer<Session> {
    * end it can rely on it that what comes for its session waits for its next connection.
    */
   #peerEnded(): void {
-    this.#heardAllAt ??= this.ports.clock.monotonic();
+    if (this.#heardAll) return;
+    this.#heardAll = true;
+    this.#heardAt = this.ports.clock.monotonic();
     // A CONNECT that nobody waits for takes no session from anybody.
     if (this.#phase === 'connecting' && this.#decoder.bufferedBytes === 0) this.#close(peerClosed);
     this.#finish();

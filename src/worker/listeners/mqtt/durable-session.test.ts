@@ -264,16 +264,21 @@ for (const [step, qos, expected] of [
   });
 }
 
-test('QoS 2: a gateway that goes answers first what is being stored', async (t) => {
+test('a gateway that goes answers first what is being stored, messages and steps of QoS 2', async (t) => {
   const { reader, worker } = await setUp(t, 0);
-  reader.send(publishOf('devices/d1/commands/x', '', 2, 7));
+  const commands = 'devices/d1/commands/x';
+  reader.send(publishOf(commands, '', 2, 7));
   await reader.heard();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  worker.held = promise;
-  reader.send(responseOf('pubrel', 7));
+  const message = Promise.withResolvers<void>();
+  const step = Promise.withResolvers<void>();
+  worker.heldPuts.push(message.promise);
+  worker.held = step.promise;
+  reader.send(publishOf(commands, '', 1, 8, { retain: true }), responseOf('pubrel', 7));
   const drained = worker.listener.drain(0, 60_000);
   assert.deepEqual(await reader.heard(), []);
-  resolve();
+  message.resolve();
+  assert.deepEqual(await reader.heard(), ['puback 8 0x10']);
+  step.resolve();
   await drained;
   assert.deepEqual(await reader.heard(), ['pubcomp 7', 'disconnect 0x8b']);
 });

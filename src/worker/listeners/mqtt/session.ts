@@ -131,16 +131,12 @@ export class Session implements Subscriber {
   }
 
   /**
-   * Resolves when what waits for the store now has been answered, whether it is a message or a step of an exchange; it
-   * MAY have to be asked again then. Undefined when nothing waits.
+   * Resolves when nothing waits for the store any more, neither a message nor a step of an exchange, and all of it is
+   * answered; undefined when nothing waits now.
    */
   answered(): Promise<void> | undefined {
-    return this.nothingWaits ? this.#durable?.saving.underWay : this.acceptances.none();
-  }
-
-  /** Resolves when nothing waits for the store any more. */
-  async allAnswered(): Promise<void> {
-    for (let next = this.answered(); next !== undefined; next = this.answered()) await next;
+    const next = this.nothingWaits ? this.#durable?.saving.underWay : this.acceptances.none();
+    return next?.then(() => this.answered());
   }
 
   get acceptances(): Acceptances {

@@ -244,6 +244,16 @@ test('a fault while a will is published is nobody else’s end', async (t) => {
   assert.deepEqual(answers(other), ['d0']);
 });
 
+test('a fault in what is written last leaves no session', async (t) => {
+  const { live, sessions } = setUp(t);
+  const transport = await live('hit');
+  transport.fault = new Error('a defect of the stream');
+  transport.onData(pingreq);
+  assert.throws(() => transport.onClose(), /a defect of the stream/);
+  await settled();
+  assert.equal(sessions(), 0);
+});
+
 test('while a packet waits for its answer nothing more is read, and the order is kept', async (t) => {
   const { live } = setUp(t);
   const transport = await live('c');
